@@ -1,0 +1,1 @@
+//! PostgreSQL's words as types, and the only SQL in the tree.

@@ -1,0 +1,1 @@
+//! Runs other programs: clean environment, deadline, standard error kept.

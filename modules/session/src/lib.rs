@@ -1,0 +1,1 @@
+//! The live backup: the keeper that holds it, its protocol, its record.

@@ -1,0 +1,1 @@
+//! Snapshots of volumes and files: providers that need no cloud.
