@@ -1,1 +1,34 @@
-//! Fixtures of the integration tests.
+//! Fixtures of the integration tests: real PostgreSQL servers, a writer that
+//! remembers what it committed, real `ansible-playbook`, a real `sshd`, small
+//! file systems.
+//!
+//! A fixture ends what it started when it is dropped, also when the test
+//! panics; where the test process itself is killed, its servers die with it
+//! (`setpriv --pdeathsig`) and `tests/setup/sweep` takes back the rest.
+//!
+//! Nothing is skipped silently: see [`need`].
+
+pub mod amcheck;
+pub mod ansible;
+pub mod certificates;
+pub mod collection;
+pub mod command;
+pub mod log;
+pub mod mount;
+pub mod need;
+pub mod place;
+pub mod pooler;
+pub mod server;
+pub mod sshd;
+pub mod wait;
+pub mod writer;
+
+pub use amcheck::amcheck;
+pub use ansible::{Ansible, Become, Core, Outcome, Run};
+pub use mount::SmallMount;
+pub use place::Place;
+pub use pooler::Pooler;
+pub use server::{Auth, Server, Stop, majors};
+pub use sshd::Sshd;
+pub use wait::wait_until;
+pub use writer::{Ledger, Writer};

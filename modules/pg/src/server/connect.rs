@@ -1,0 +1,69 @@
+//! From a login to a connection.
+
+use std::time::Duration;
+
+use postgres::config::{ChannelBinding, SslMode as ClientSslMode};
+use postgres::{Client, NoTls};
+
+use crate::server_error::{Cause, ServerError};
+use crate::{Endpoint, Login, SslMode, tls};
+
+pub(super) fn open(login: &Login, application_name: &str) -> Result<Client, ServerError> {
+    let failed = |error: postgres::Error| ServerError::Connect {
+        server: login.describe(),
+        user: login.user.clone(),
+        source: Cause::new(&error),
+    };
+    let mut config = configuration(login, application_name);
+    if matches!(login.endpoint, Endpoint::Socket(_)) || login.ssl_mode == SslMode::Disable {
+        return config.ssl_mode(ClientSslMode::Disable).connect(NoTls).map_err(failed);
+    }
+    if login.ssl_mode == SslMode::Allow
+        && let Ok(client) = config.ssl_mode(ClientSslMode::Disable).connect(NoTls)
+    {
+        return Ok(client);
+    }
+    let mode = if login.ssl_mode == SslMode::Prefer {
+        ClientSslMode::Prefer
+    } else {
+        ClientSslMode::Require
+    };
+    let connector = tls::connector(login)
+        .map_err(|source| ServerError::Tls { server: login.describe(), source })?;
+    config.ssl_mode(mode).connect(connector).map_err(failed)
+}
+
+fn configuration(login: &Login, application_name: &str) -> postgres::Config {
+    let mut config = postgres::Config::new();
+    match &login.endpoint {
+        Endpoint::Socket(directory) => config.host_path(directory),
+        Endpoint::Tcp(host) => config.host(host),
+    };
+    if let Some(address) = login.hostaddr.as_ref().and_then(|text| text.parse().ok()) {
+        config.hostaddr(address);
+    }
+    config
+        .port(login.port)
+        .user(&login.user)
+        .dbname(&login.database)
+        .application_name(application_name)
+        .connect_timeout(Duration::from_secs(login.connect_timeout))
+        .tcp_user_timeout(Duration::from_millis(login.tcp_user_timeout))
+        .keepalives(login.keepalives.is_some());
+    if let Some((idle, interval, count)) = login.keepalives {
+        config
+            .keepalives_idle(Duration::from_secs(idle))
+            .keepalives_interval(Duration::from_secs(interval))
+            .keepalives_retries(count);
+    }
+    if let Some(password) = &login.password {
+        config.password(password.expose());
+    }
+    if let Some(options) = &login.options {
+        config.options(options);
+    }
+    if login.require_channel_binding {
+        config.channel_binding(ChannelBinding::Require);
+    }
+    config
+}

@@ -1,0 +1,44 @@
+//! Builds the tarball that `ansible-galaxy collection install` takes.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::command::{ansible, output};
+use crate::error::XtaskError;
+use crate::layout::Layout;
+
+/// Galaxy takes no larger tarball, in bytes.
+const GALAXY_LIMIT: u64 = 20_000_000;
+
+/// Builds the tarball from the staged collection; gives its path.
+pub(crate) fn build(layout: &Layout) -> Result<PathBuf, XtaskError> {
+    let (staged, dist) = (layout.staged(), layout.dist());
+    fs::create_dir_all(&dist).map_err(XtaskError::file("make", &dist))?;
+    let mut galaxy = ansible("ansible-galaxy")?;
+    galaxy.args(["collection", "build", "--force", "--output-path"]).arg(&dist).arg(&staged);
+    output(&mut galaxy)?;
+    let tarball = newest(&dist)?;
+    let size = fs::metadata(&tarball).map_err(XtaskError::file("read", &tarball))?.len();
+    if size > GALAXY_LIMIT {
+        return Err(XtaskError::Unexpected(format!(
+            "the tarball \"{}\" has {size} bytes, more than the {GALAXY_LIMIT} that Galaxy takes",
+            tarball.display()
+        )));
+    }
+    Ok(tarball)
+}
+
+fn newest(dist: &Path) -> Result<PathBuf, XtaskError> {
+    let entries = fs::read_dir(dist).map_err(XtaskError::file("read", dist))?;
+    entries
+        .flatten()
+        .filter(|entry| entry.file_name().to_string_lossy().ends_with(".tar.gz"))
+        .max_by_key(|entry| entry.metadata().and_then(|found| found.modified()).ok())
+        .map(|entry| entry.path())
+        .ok_or_else(|| {
+            XtaskError::Unexpected(format!(
+                "ansible-galaxy left no tarball in \"{}\"",
+                dist.display()
+            ))
+        })
+}

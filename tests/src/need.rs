@@ -1,0 +1,45 @@
+//! What a test needs of the machine, and what happens where it is missing.
+
+use std::io::Write;
+
+/// Whether a test can run: `Err` holds what is missing.
+///
+/// Where `CI` is `true` anything missing is a failure. Elsewhere the reason is
+/// printed, and added to the file that `BACKSTAY_SKIPPED` names, which
+/// `tests/run` prints after the tests.
+///
+/// # Panics
+///
+/// In CI, when something is missing.
+#[track_caller]
+pub fn can_run(found: Result<(), String>) -> bool {
+    let Err(missing) = found else { return true };
+    let place = std::panic::Location::caller();
+    let line = format!("skipped {}:{}: {missing}", place.file(), place.line());
+    assert!(std::env::var("CI").as_deref() != Ok("true"), "{line}, which is a failure in CI");
+    eprintln!("{line}");
+    if let Some(path) = std::env::var_os("BACKSTAY_SKIPPED")
+        && let Ok(mut file) = std::fs::OpenOptions::new().create(true).append(true).open(path)
+    {
+        let _ = writeln!(file, "{line}");
+    }
+    false
+}
+
+/// Root, who may mount, write sudo rules and run servers as somebody else.
+///
+/// # Errors
+///
+/// A sentence saying so when the test does not run as root.
+pub fn root() -> Result<(), String> {
+    if nix::unistd::geteuid().is_root() { Ok(()) } else { Err("only root can do this".to_owned()) }
+}
+
+/// A program in `PATH` or where daemons lie.
+///
+/// # Errors
+///
+/// A sentence naming the program when it is not there.
+pub fn program(name: &str) -> Result<(), String> {
+    crate::command::find(name).map(drop).ok_or_else(|| format!("the program \"{name}\" is missing"))
+}
