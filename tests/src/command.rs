@@ -41,8 +41,9 @@ pub fn tied(program: impl AsRef<OsStr>, user: &User) -> Command {
 /// printed.
 #[track_caller]
 pub fn run(command: &mut Command) -> Output {
-    let output =
-        command.output().unwrap_or_else(|e| panic!("could not start {:?}: {e}", command.get_program()));
+    let output = command
+        .output()
+        .unwrap_or_else(|e| panic!("could not start {:?}: {e}", command.get_program()));
     assert!(
         output.status.success(),
         "{:?} {:?} ended with {}:\n{}{}",
@@ -63,7 +64,8 @@ pub fn descendants(pid: u32) -> Vec<u32> {
     while let Some(parent) = found.get(at).copied() {
         let tasks = Path::new("/proc").join(parent.to_string()).join("task");
         for task in std::fs::read_dir(tasks).into_iter().flatten().flatten() {
-            let children = std::fs::read_to_string(task.path().join("children")).unwrap_or_default();
+            let children =
+                std::fs::read_to_string(task.path().join("children")).unwrap_or_default();
             found.extend(children.split_whitespace().filter_map(|c| c.parse::<u32>().ok()));
         }
         at += 1;

@@ -10,9 +10,11 @@
 
 pub mod amcheck;
 pub mod ansible;
+pub mod backup;
 pub mod certificates;
 pub mod collection;
 pub mod command;
+pub mod container;
 pub mod log;
 pub mod mount;
 pub mod need;
@@ -25,10 +27,12 @@ pub mod writer;
 
 pub use amcheck::amcheck;
 pub use ansible::{Ansible, Become, Core, Outcome, Run};
+pub use backup::{Backup, Login};
+pub use container::Container;
 pub use mount::SmallMount;
 pub use place::Place;
 pub use pooler::Pooler;
-pub use server::{Auth, Server, Stop, majors};
+pub use server::{Auth, Destination, Server, Stop, majors};
 pub use sshd::Sshd;
 pub use wait::wait_until;
 pub use writer::{Ledger, Writer};

@@ -50,7 +50,11 @@ impl ServerLog {
     pub fn check(&self) {
         let found = self.unexpected();
         if !found.is_empty() && !std::thread::panicking() {
-            panic!("the server log {} has lines that were not announced:\n{}", self.path.display(), found.join("\n"));
+            panic!(
+                "the server log {} has lines that were not announced:\n{}",
+                self.path.display(),
+                found.join("\n")
+            );
         }
     }
 }

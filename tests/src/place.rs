@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use nix::unistd::{Gid, Uid};
+use nix::unistd::Uid;
 
 /// The operating-system user whom servers belong to. `tests/setup/tools` makes it.
 pub const SERVER_USER: &str = "backstay-test";
@@ -67,10 +67,10 @@ impl User {
     ///
     /// When that is not possible.
     pub fn give(&self, path: &Path) {
-        let (uid, gid) = (Uid::from_raw(self.uid), Gid::from_raw(self.gid));
         if self.is_other() {
-            nix::unistd::chown(path, Some(uid), Some(gid))
-                .unwrap_or_else(|e| panic!("could not give {} to {}: {e}", path.display(), self.name));
+            std::os::unix::fs::chown(path, Some(self.uid), Some(self.gid)).unwrap_or_else(|e| {
+                panic!("could not give {} to {}: {e}", path.display(), self.name)
+            });
         }
     }
 
@@ -80,8 +80,10 @@ impl User {
     ///
     /// When it cannot be made.
     pub fn make_directory(&self, path: &Path) {
-        fs::create_dir_all(path).unwrap_or_else(|e| panic!("could not make {}: {e}", path.display()));
-        fs::set_permissions(path, fs::Permissions::from_mode(0o700)).expect("chmod of an own directory");
+        fs::create_dir_all(path)
+            .unwrap_or_else(|e| panic!("could not make {}: {e}", path.display()));
+        fs::set_permissions(path, fs::Permissions::from_mode(0o700))
+            .expect("chmod of an own directory");
         self.give(path);
     }
 }
@@ -174,7 +176,8 @@ impl Port {
             let step = std::process::id().wrapping_mul(31) + TRIED.fetch_add(1, Ordering::Relaxed);
             let number = 23_000 + u16::try_from(step % 1000).expect("below 1000");
             let lock = File::create(locks.join(number.to_string())).expect("the cache is writable");
-            if lock.try_lock().is_ok() && std::net::TcpListener::bind(("127.0.0.1", number)).is_ok() {
+            if lock.try_lock().is_ok() && std::net::TcpListener::bind(("127.0.0.1", number)).is_ok()
+            {
                 return Self { number, _lock: lock };
             }
         }
@@ -207,7 +210,8 @@ impl Undo {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let directory = cache().join("undo");
         fs::create_dir_all(&directory).expect("the cache is writable");
-        fs::set_permissions(&directory, fs::Permissions::from_mode(0o700)).expect("chmod of an own directory");
+        fs::set_permissions(&directory, fs::Permissions::from_mode(0o700))
+            .expect("chmod of an own directory");
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let script = directory.join(format!("{}-{number}", std::process::id()));
         fs::write(&script, commands).expect("the cache is writable");

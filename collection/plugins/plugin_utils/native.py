@@ -16,6 +16,7 @@ Ansible the directory.
 from __future__ import annotations
 
 import datetime
+import hashlib
 import json
 import math
 import os
@@ -50,17 +51,21 @@ EACH_PLACE = (
     'for d in {own} ${{h:+"$h/{tool}"}} /var/tmp/.{tool}- /dev/shm/.{tool}-; do '
     'case "$d" in */.{tool}-) d=$d$(id -u) ;; esac; '
 )
-PROBE = PLACES + (
+EACH_FOUND = (
     'm=$(uname -sm); n=; case "$m" in {cases} esac; if [ -n "$n" ]; then ' + EACH_PLACE +
-    'f=$d/$n; if [ -f "$f" ] && [ -x "$f" ] && [ -O "$f" ] && [ ! -L "$f" ] && good "$d"; then exec "$f" run {extra}; fi; '
-    'done; fi; {drain}echo "{miss} $m"'
+    'f=$d/$n; if [ -f "$f" ] && [ -x "$f" ] && [ -O "$f" ] && [ ! -L "$f" ] && good "$d"; then '
+)
+PROBE = PLACES + EACH_FOUND + 'exec "$f" run {request}; fi; done; fi; {drain}echo "{miss} $m"'
+# Asked only when the program gave no result: a file that is not what was installed is removed.
+CHECK = PLACES + 'command -v sha256sum >/dev/null 2>&1 || exit 0; ' + EACH_FOUND + (
+    'case "$(sha256sum < "$f")" in "${{n#{tool}-}}"*) exit 0 ;; esac; rm -f "$f"; fi; done; fi; echo "{miss} $m"'
 )
 # The program comes on standard input, or is the file $src. The first directory that lets it run
 # keeps it: one that is noexec, read-only or full is passed over. Standard input can be read only
 # once, so a directory that turns out full while reading is skipped by a second call (`skip`).
 # Input that is left is drained: ssh takes a broken pipe for an unreachable host.
 INSTALL = PLACES + (
-    'umask 077; src={src}; first=; why=; k=0; ' + EACH_PLACE + 'k=$((k+1)); [ "$k" -gt {skip} ] || continue; mkdir -p "$d" 2>/dev/null; '
+    'umask 077; src={program}; first=; why=; k=0; ' + EACH_PLACE + 'k=$((k+1)); [ "$k" -gt {skip} ] || continue; mkdir -p "$d" 2>/dev/null; '
     'good "$d" || {{ why="$why; $d is missing, or not a directory that is ours alone"; continue; }}; '
     '[ -w "$d" ] || {{ why="$why; $d is not writable"; continue; }}; t=$d/.{name}.{nonce}; '
     'if [ -n "$src" ]; then cp "$src" "$t" 2>/dev/null || {{ rm -f "$t"; why="$why; $d is full"; continue; }}; '
@@ -74,7 +79,6 @@ INSTALL = PLACES + (
     'why="$why; in $d it does not start: $e"; [ "$t" = "$first" ] || rm -f "$t"; done; [ -z "$first" ] || rm -f "$first"; '
     '[ -n "$src" ] || {{ :; {drain}}}; echo "{miss} nowhere${{why#;}}"'
 )
-MACHINE = '{drain}echo "{miss} $(uname -sm)"'
 
 
 class Refusal(Exception):
@@ -190,16 +194,15 @@ class NativeAction(ActionBase):
         if self._task.async_val:
             job = "j%d" % (int(self._nonce[:10], 16))
             extra += ["--async", job, str(int(self._task.async_val)), shlex.quote(self.get_shell_option("async_dir", default="~/.ansible_async"))]
-        res, said = self._run(PROBE, request, lambda path: " ".join(extra + (["--args", path] if path else [])), "extra", cases=cases)
+        res, said = self._run(PROBE, request, lambda path: " ".join(extra + (["--args", path] if path else [])), "request", cases=cases)
         if said is not None:
             raise Missing(said)
         reply = self._parse(res)
         if reply is not None:
             return reply
-        if res["rc"] in (126, 127):  # the shell could not start what it found: damaged, or made for another machine
-            dummy, said = self._run(MACHINE)
-            if said is not None:
-                raise Missing(said)
+        dummy, said = self._run(CHECK, cases=cases)
+        if said is not None:  # the file was damaged, so this cannot have been our program
+            raise Missing(said)
         raise Refusal(
             "program_failed", "the program gave no result (exit status %s): %s" % (res["rc"], self._mask(self._last_words(res)) or "it said nothing"),
             rc=res["rc"], module_stdout=self._mask(res["stdout"][-4000:]), module_stderr=self._mask(res["stderr"][-4000:]),
@@ -254,16 +257,20 @@ class NativeAction(ActionBase):
         if not build:
             raise Refusal("unsupported_platform", 'the target is "%s", and this collection has a program for %s only' % (
                 machine, ", ".join('"Linux %s"' % name for name in sorted(self._builds)) or "no machine"),
-                ['Build the collection with the machine\'s program in it ("cargo xtask collection" on such a machine), or run the task on another host.'])
+                ['Build the collection on such a machine with "cargo xtask collection", or run the task on another host.'])
         path = os.path.join(ROOT, build["path"])
         try:
             with open(path, "rb") as f:
                 program = f.read()
         except FileNotFoundError as exc:
             raise self._incomplete(build["path"]) from exc
+        found = hashlib.sha256(program).hexdigest()
+        if found != build["sha256"]:
+            raise Refusal("program_missing", "the collection is damaged: %s has the SHA-256 %s, and native/manifest.json says %s" % (
+                build["path"], found, build["sha256"]), ["Install the collection again."])
         skip = 0
         while True:
-            res, said = self._run(INSTALL, program, lambda path: path, "src",
+            res, said = self._run(INSTALL, program, lambda path: path, "program",
                                   name=self._name(build), sha=build["sha256"], size=build["size"], nonce=self._nonce, skip=skip)
             verb, dummy, rest = (said or "").partition(" ")
             if verb != "full":
@@ -272,7 +279,9 @@ class NativeAction(ActionBase):
         if verb == "installed":
             Display().vv("%s: installed as %s/%s" % (TOOL, rest, self._name(build)), host=self._task.delegate_to or self._vars.get("inventory_hostname"))
             return
-        reason = " ".join(rest.split()) if said else "%s (exit status %s)" % (self._last_words(res) or "no answer", res["rc"])
+        reason = "%s (exit status %s)" % (self._last_words(res) or "no answer", res["rc"])
+        if said:
+            reason = " ".join(rest.replace("/.%s.%s" % (self._name(build), self._nonce), "").split())
         hints = ["Set the variable %s to a directory of the user that the task runs as, on a file system that is not mounted noexec." % CACHE_VARIABLE]
         raise Refusal("program_failed", "the program could not be installed on the target: %s" % reason, hints if verb == "nowhere" else [])
 

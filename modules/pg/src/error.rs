@@ -32,6 +32,42 @@ pub enum PgTypeError {
         /// The server's segment size.
         size: WalSegmentSize,
     },
+    /// A line of one of PostgreSQL's text files is not what PostgreSQL writes and reads.
+    #[error("line {line} of {file} is \"{found}\", expected {expected}")]
+    Line {
+        /// The file's name.
+        file: &'static str,
+        /// The line's number, from 1.
+        line: usize,
+        /// The line as it is; empty when the file ends before it.
+        found: String,
+        /// The form wanted, as the end of the sentence "expected …".
+        expected: &'static str,
+    },
+    /// A line of one of PostgreSQL's text files has been through a program that changes line endings.
+    #[error("line {line} of {file} has the line ending \"\\r\\n\", expected \"\\n\"")]
+    LineEnding {
+        /// The file's name.
+        file: &'static str,
+        /// The line's number, from 1.
+        line: usize,
+    },
+    /// The tablespace map cannot hold this location.
+    #[error("tablespace {oid} cannot be at \"{location}\": {reason}")]
+    TablespaceLocation {
+        /// The tablespace's number.
+        oid: u32,
+        /// The location wanted.
+        location: String,
+        /// Why not.
+        reason: &'static str,
+    },
+    /// A tablespace to be moved is not in the backup.
+    #[error("tablespace {oid} is not in the backup's tablespace_map")]
+    NoSuchTablespace {
+        /// The tablespace's number.
+        oid: u32,
+    },
     /// A server of a major version that these modules do not know.
     #[error(
         "server version {version} is not supported, only {} to {}",
@@ -50,13 +86,26 @@ impl PgTypeError {
         Self::Invalid { what, value: shorten(value), expected }
     }
 
+    /// Short form for readers of text files, whose lines may hold bytes of any encoding.
+    pub(crate) fn line(
+        file: &'static str,
+        line: usize,
+        found: &[u8],
+        expected: &'static str,
+    ) -> Self {
+        Self::Line { file, line, found: shorten(&String::from_utf8_lossy(found)), expected }
+    }
+
     /// A stable word a playbook may branch on.
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match self {
-            Self::Invalid { .. } | Self::BackwardRange { .. } | Self::NoSuchSegment { .. } => {
-                "invalid_argument"
-            }
+            Self::Line { .. } | Self::LineEnding { .. } => "verification_failed",
+            Self::Invalid { .. }
+            | Self::BackwardRange { .. }
+            | Self::NoSuchSegment { .. }
+            | Self::TablespaceLocation { .. }
+            | Self::NoSuchTablespace { .. } => "invalid_argument",
             Self::UnsupportedVersion { .. } => "unsupported_version",
         }
     }
@@ -74,7 +123,13 @@ impl PgTypeError {
             Self::UnsupportedVersion { .. } => {
                 vec!["A newer release of this collection may know this version.".to_owned()]
             }
-            Self::Invalid { .. } | Self::BackwardRange { .. } => Vec::new(),
+            Self::Line { file, .. } | Self::LineEnding { file, .. } => vec![format!(
+                "PostgreSQL refuses {file} when it is not byte for byte what the stop of the backup returned. Was it edited, printed by psql, or sent through a template?"
+            )],
+            Self::Invalid { .. }
+            | Self::BackwardRange { .. }
+            | Self::TablespaceLocation { .. }
+            | Self::NoSuchTablespace { .. } => Vec::new(),
         }
     }
 
@@ -121,6 +176,20 @@ mod tests {
             "WAL segment \"0000000100000000000000FF\" does not exist with segments of 1073741824 bytes"
         );
         assert_eq!(absent.hints().len(), 1);
+
+        let line = PgTypeError::line("backup_label", 1, b"NOTICE:  x", "START WAL LOCATION");
+        assert_eq!(
+            line.to_string(),
+            "line 1 of backup_label is \"NOTICE:  x\", expected START WAL LOCATION"
+        );
+        assert_eq!((line.kind(), line.hints().len()), ("verification_failed", 1));
+
+        let ending = PgTypeError::LineEnding { file: "backup_label", line: 2 };
+        assert_eq!(
+            ending.to_string(),
+            "line 2 of backup_label has the line ending \"\\r\\n\", expected \"\\n\""
+        );
+        assert_eq!((ending.kind(), ending.hints().len()), ("verification_failed", 1));
 
         let old = PgTypeError::UnsupportedVersion { version: ServerVersion::from_num(120_022) };
         assert_eq!(old.to_string(), "server version 12.22 is not supported, only 13 to 18");

@@ -141,8 +141,7 @@ pub enum ServerError {
 
 impl ServerError {
     /// A failed statement.
-    #[must_use]
-    pub fn statement(doing: &'static str) -> impl Fn(postgres::Error) -> ServerError {
+    pub(crate) fn statement(doing: &'static str) -> impl Fn(postgres::Error) -> ServerError {
         move |error| ServerError::Statement { doing, source: Cause::new(&error) }
     }
 

@@ -166,6 +166,31 @@ impl MajorVersion {
         self >= Self::V18
     }
 
+    /// The layout of its system catalogues, as the control file and `pg_control_system()` give it.
+    #[must_use]
+    pub fn catalog_version(self) -> u32 {
+        match self {
+            Self::V13 => 202_007_201,
+            Self::V14 => 202_107_181,
+            Self::V15 => 202_209_061,
+            Self::V16 => 202_307_071,
+            Self::V17 => 202_406_281,
+            Self::V18 => 202_506_291,
+        }
+    }
+
+    /// The major whose servers write this catalogue version; `None` for an unknown one.
+    #[must_use]
+    pub fn from_catalog_version(version: u32) -> Option<Self> {
+        Self::ALL.into_iter().find(|major| major.catalog_version() == version)
+    }
+
+    /// Whether a backslash in `tablespace_map` is escaped; before 14 only line breaks are.
+    #[must_use]
+    pub(crate) fn escapes_backslash_in_tablespace_map(self) -> bool {
+        self >= Self::V14
+    }
+
     /// The number every page of its WAL begins with (`XLOG_PAGE_MAGIC`).
     #[must_use]
     pub fn wal_magic(self) -> u16 {

@@ -116,7 +116,12 @@ fn wait(
     let mut next_watch = Instant::now() + WATCH_INTERVAL;
     while !exited || open_pipes > 0 {
         let now = Instant::now();
-        let wake = until.map_or(next_watch, |until| until.min(next_watch));
+        // A program that has ended need not be watched any more.
+        let wake = match until {
+            Some(until) if exited => until,
+            Some(until) => until.min(next_watch),
+            None => next_watch,
+        };
         match events.recv_timeout(wake.saturating_duration_since(now)) {
             Ok(Event::Exited) => {
                 exited = true;

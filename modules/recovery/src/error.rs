@@ -17,14 +17,6 @@ pub enum RecoveryError {
         /// What is wrong with its value.
         problem: String,
     },
-    /// The backup never became complete.
-    #[error("backup \"{backup_id}\" is not complete: its state is \"{state}\"")]
-    BackupNotComplete {
-        /// The backup.
-        backup_id: String,
-        /// The manifest's state.
-        state: String,
-    },
     /// The manifest does not hold what a complete backup's manifest holds.
     #[error("backup \"{backup_id}\" cannot be restored: {problem}")]
     BackupUnusable {
@@ -33,16 +25,10 @@ pub enum RecoveryError {
         /// What is missing or contradicts itself.
         problem: String,
     },
-    /// A WAL segment between the backup's start and stop is not in the backup.
-    #[error("WAL segment \"{segment}\" is not in backup \"{backup_id}\"")]
-    WalMissing {
-        /// The segment's file name.
-        segment: String,
-        /// The backup.
-        backup_id: String,
-    },
     /// The backup holds no copy that this restore could take its files from.
-    #[error("backup \"{backup_id}\" has no {wanted} to restore from: its snapshots were taken by {providers}")]
+    #[error(
+        "backup \"{backup_id}\" has no {wanted} to restore from: its snapshots were taken by {providers}"
+    )]
     NoSource {
         /// The backup.
         backup_id: String,
@@ -219,7 +205,9 @@ pub enum RecoveryError {
         state: String,
     },
     /// The server says it is done but has replayed less than the backup needs.
-    #[error("the server replayed WAL up to {replayed}, the backup is consistent only from {stop} on")]
+    #[error(
+        "the server replayed WAL up to {replayed}, the backup is consistent only from {stop} on"
+    )]
     ReplayedTooLittle {
         /// What the server replayed.
         replayed: Lsn,
@@ -240,8 +228,8 @@ pub enum RecoveryError {
     /// A file could not be made durable.
     #[error("could not store a file of the restored cluster")]
     Store(#[from] durable::DurableError),
-    /// The backup could not be read.
-    #[error("could not read backup \"{backup_id}\"")]
+    /// A file of the backup is not there, or not as it was recorded.
+    #[error("could not read what backup \"{backup_id}\" consists of")]
     Repository {
         /// The backup.
         backup_id: String,
@@ -265,7 +253,18 @@ pub enum RecoveryError {
         path: PathBuf,
         /// The reason.
         #[source]
-        source: pg::PgError,
+        source: pg::ServerFileError,
+    },
+    /// A file that the backup recorded does not say what it should.
+    #[error("could not understand \"{name}\" of backup \"{backup_id}\"")]
+    Content {
+        /// The file's name in the backup.
+        name: String,
+        /// The backup.
+        backup_id: String,
+        /// The reason.
+        #[source]
+        source: pg::PgTypeError,
     },
     /// A program could not be run.
     #[error("could not run {what}")]
@@ -289,14 +288,15 @@ impl RecoveryError {
     pub fn kind(&self) -> &'static str {
         match self {
             Self::InvalidArgument { .. } => "invalid_argument",
-            Self::BackupNotComplete { .. } => "backup_not_complete",
-            Self::BackupUnusable { .. } | Self::StartedSince { .. } | Self::ReplayedTooLittle { .. } => {
-                "verification_failed"
-            }
-            Self::WalMissing { .. } | Self::TargetBeyondBackup { .. } => "wal_missing",
+            Self::BackupUnusable { .. }
+            | Self::StartedSince { .. }
+            | Self::ReplayedTooLittle { .. } => "verification_failed",
+            Self::TargetBeyondBackup { .. } => "wal_missing",
             Self::NoSource { .. } => "snapshot_not_found",
             Self::DataDirectoryNotEmpty { .. } => "data_directory_not_empty",
-            Self::LocationNotEmpty { .. } | Self::TablespaceOnOriginal { .. } => "location_not_empty",
+            Self::LocationNotEmpty { .. } | Self::TablespaceOnOriginal { .. } => {
+                "location_not_empty"
+            }
             Self::ServerRunning { .. } => "server_running",
             Self::NotADataDirectory { .. } => "not_a_data_directory",
             Self::SystemIdentifierMismatch { .. } => "system_identifier_mismatch",
@@ -320,6 +320,7 @@ impl RecoveryError {
             Self::Repository { source, .. } => source.kind(),
             Self::Copy { source, .. } => source.kind(),
             Self::Format { source, .. } => source.kind(),
+            Self::Content { .. } => "verification_failed",
         }
     }
 

@@ -11,9 +11,10 @@ impl RecoveryError {
                 log,
                 "The WAL that recovery could reach ends before the target. Is the target in the future, or a segment missing from the WAL archive?",
             ),
-            Self::ServerStopped { log, .. } => {
-                with_log(log, "The whole log is in \"backstay_recovery.log\" in the data directory.")
-            }
+            Self::ServerStopped { log, .. } => with_log(
+                log,
+                "The whole log is in \"backstay_recovery.log\" in the data directory.",
+            ),
             Self::Unfinished { leftovers, source, .. } => {
                 let mut hints = source.hints();
                 let paths: Vec<_> =
@@ -37,6 +38,7 @@ impl RecoveryError {
             Self::Repository { source, .. } => source.hints(),
             Self::Copy { source, .. } => source.hints(),
             Self::Format { source, .. } => source.hints(),
+            Self::Content { source, .. } => source.hints(),
             Self::Program { source, .. } => source.hints(),
             _ => self.fixed_hint().map(str::to_owned).into_iter().collect(),
         }
@@ -44,9 +46,6 @@ impl RecoveryError {
 
     fn fixed_hint(&self) -> Option<&'static str> {
         Some(match self {
-            Self::BackupNotComplete { .. } => {
-                "Only a complete backup can be restored. Did wal_fetch run, and succeed?"
-            }
             Self::NoSource { .. } => {
                 "Make the snapshot's volumes available, mount them at the data directory, and restore with source in_place."
             }
@@ -54,7 +53,9 @@ impl RecoveryError {
                 "Choose another data_directory, or move what is there away. A restore never deletes a cluster."
             }
             Self::LocationNotEmpty { .. } => "Choose another place, or move what is there away.",
-            Self::ServerRunning { .. } => "Stop the server, or restore into another data_directory.",
+            Self::ServerRunning { .. } => {
+                "Stop the server, or restore into another data_directory."
+            }
             Self::NotADataDirectory { .. } => {
                 "With source in_place the data directory has to be there already. Is the volume mounted?"
             }
@@ -78,9 +79,6 @@ impl RecoveryError {
             }
             Self::ChecksumMismatch { .. } | Self::FileMissing { .. } => {
                 "The backup was damaged or changed after it was taken. Restore another one, and look after the storage of this one."
-            }
-            Self::WalMissing { .. } => {
-                "Without it the backup cannot become consistent. Run wal_fetch again if its source still has the segment."
             }
             Self::ProgramMissing { .. } => {
                 "Install the server of that major version on this host, or give bin_dir."

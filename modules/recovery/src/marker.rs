@@ -56,7 +56,10 @@ impl Marker {
         let bytes = match durable::read_owned(&path, trusted, LIMIT) {
             Ok(bytes) => bytes,
             Err(DurableError::Io { source, .. })
-                if matches!(source.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) =>
+                if matches!(
+                    source.kind(),
+                    io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+                ) =>
             {
                 return Ok(None);
             }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use pg::{RecoveryTarget, TargetAction, TargetTimeline};
-use repository::{BackupFolder, BackupManifest};
+use repository::{BackupFolder, CompleteBackup};
 use snapshot::Reflink;
 
 use crate::RecoveryError;
@@ -50,8 +50,8 @@ pub struct Target {
 /// A restore as asked for. Built by [`Restore::new`], then changed field by field; [`crate::plan`] checks it.
 #[derive(Debug, Clone)]
 pub struct Restore {
-    /// The backup's manifest.
-    pub manifest: BackupManifest,
+    /// The backup, known to be complete.
+    pub backup: CompleteBackup,
     /// The backup's folder in the repository.
     pub folder: BackupFolder,
     /// Where the cluster goes (absolute). Empty or absent, unless `source` is [`Source::InPlace`].
@@ -72,6 +72,8 @@ pub struct Restore {
     pub settings: BTreeMap<String, String>,
     /// `postgresql.conf` when it does not lie in the data directory (Debian and Ubuntu keep it in `/etc`).
     pub config_file: Option<PathBuf>,
+    /// Where `pg_ctl` and `postgres` are; without it the usual places are searched for the backup's major version.
+    pub bin_dir: Option<PathBuf>,
     /// User id of the restored files; without it that of the source's data directory.
     pub owner: Option<u32>,
     /// Group id of the restored files; without it that of the source's data directory.
@@ -90,9 +92,9 @@ impl Restore {
     /// The request with the defaults of the module `cluster_restore`: source by the manifest, all of the backup's own
     /// WAL and nothing after it, then promotion; archiving off; every file verified; not started.
     #[must_use]
-    pub fn new(manifest: BackupManifest, folder: BackupFolder, data_directory: PathBuf) -> Self {
+    pub fn new(backup: CompleteBackup, folder: BackupFolder, data_directory: PathBuf) -> Self {
         Self {
-            manifest,
+            backup,
             folder,
             data_directory,
             source: Source::Auto,
@@ -108,6 +110,7 @@ impl Restore {
             archive_mode: ArchiveMode::Off,
             settings: BTreeMap::new(),
             config_file: None,
+            bin_dir: None,
             owner: None,
             group: None,
             verify: true,
@@ -152,7 +155,9 @@ fn check_path(option: &'static str, path: &Path) -> Result<(), RecoveryError> {
         return Err(problem("contains \"..\""));
     }
     if text.chars().any(|c| c.is_control() || matches!(c, '"' | '\'' | '$' | '`' | '\\')) {
-        return Err(problem("contains a character that a shell or a configuration file would interpret"));
+        return Err(problem(
+            "contains a character that a shell or a configuration file would interpret",
+        ));
     }
     Ok(())
 }
@@ -170,7 +175,8 @@ fn check_text(option: &str, text: &str) -> Result<(), RecoveryError> {
 
 fn check_setting(name: &str, value: &str) -> Result<(), RecoveryError> {
     let option = format!("settings.{name}");
-    let invalid = |problem: String| RecoveryError::InvalidArgument { option: option.clone(), problem };
+    let invalid =
+        |problem: String| RecoveryError::InvalidArgument { option: option.clone(), problem };
     let well_formed = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
         && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '$'));
     if !well_formed {
@@ -193,7 +199,8 @@ fn check_setting(name: &str, value: &str) -> Result<(), RecoveryError> {
     }
     if value.contains(['\n', '\r', '\0']) {
         return Err(invalid(
-            "contains a line break or a zero byte, which a configuration file cannot hold".to_owned(),
+            "contains a line break or a zero byte, which a configuration file cannot hold"
+                .to_owned(),
         ));
     }
     Ok(())

@@ -89,7 +89,9 @@ fn names(settings: &[Setting], name: &str) -> bool {
 /// Settings that belong to the source's place in its replication and archive, not to the data.
 fn is_of_the_source(name: &str, archive_mode: ArchiveMode) -> bool {
     match name {
-        "primary_conninfo" | "primary_slot_name" | "restore_command" | "recovery_end_command" => true,
+        "primary_conninfo" | "primary_slot_name" | "restore_command" | "recovery_end_command" => {
+            true
+        }
         // It deletes from the archive it names, whatever archive_mode says.
         "archive_cleanup_command" => true,
         "promote_trigger_file" => true,
@@ -120,7 +122,9 @@ fn parameter(line: &[u8]) -> Option<String> {
         .trim_ascii_start()
         .iter()
         .copied()
-        .take_while(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'$' | 0x80..))
+        .take_while(|byte| {
+            byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'$' | 0x80..)
+        })
         .collect();
     if name.is_empty() { None } else { Some(String::from_utf8_lossy(&name).to_ascii_lowercase()) }
 }
@@ -132,7 +136,8 @@ fn may_hold_secret(name: &str, value: &[u8]) -> bool {
     let name = name.to_ascii_lowercase();
     let value = String::from_utf8_lossy(value).to_ascii_lowercase();
     let words = ["password", "passphrase", "passwd", "secret", "token", "access_key", "pwd="];
-    name == "primary_conninfo" || words.iter().any(|word| name.contains(word) || value.contains(word))
+    name == "primary_conninfo"
+        || words.iter().any(|word| name.contains(word) || value.contains(word))
 }
 
 fn masked(text: &[u8]) -> String {
@@ -222,6 +227,9 @@ mod tests {
     #[test]
     fn an_empty_file_and_odd_bytes_are_fine() {
         assert_eq!(edit(b"", ArchiveMode::Off, &[], Vec::new()).after(), b"");
-        assert_eq!(edit(b"\xff = 1\n= 3", ArchiveMode::Off, &[], Vec::new()).after(), b"\xff = 1\n= 3\n");
+        assert_eq!(
+            edit(b"\xff = 1\n= 3", ArchiveMode::Off, &[], Vec::new()).after(),
+            b"\xff = 1\n= 3\n"
+        );
     }
 }

@@ -60,8 +60,11 @@ fn stage_only(profile: Profile) -> Result<String, XtaskError> {
 fn check() -> Result<String, XtaskError> {
     let layout = Layout::find()?;
     let mut findings = rules::check(&layout)?;
-    stage::stage(&layout, Profile::Dev)?;
-    findings.extend(twins::check(&layout)?);
+    match stage::stage(&layout, Profile::Dev).and_then(|_| twins::check(&layout)) {
+        Ok(more) => findings.extend(more),
+        Err(error) if findings.is_empty() => return Err(error),
+        Err(error) => findings.push(chain(&error)),
+    }
     if findings.is_empty() {
         return Ok("documentation twins and house rules: nothing to complain about".to_owned());
     }

@@ -1,0 +1,158 @@
+#!/usr/bin/python
+# -*- coding: utf-8 -*-
+# Copyright (c) 2026 the backstay authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# The code is in the collection's compiled program. This file is its documentation.
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: backup_stop
+short_description: Takes a PostgreSQL server out of backup mode and stores what the backup needs
+version_added: 0.1.0
+description:
+  - Stops the backup of a session with C(pg_backup_stop) (C(pg_stop_backup) before PostgreSQL 15), in the same connection that started it.
+  - C(backup_label) and C(tablespace_map) are stored durably with the session and in the repository, byte for byte, before the module answers.
+    Never into the live data directory.
+  - Fails when the backup cannot be restored. It says what happened to it, when, and whether the server is still in backup mode.
+  - Asked again, it gives the same answer.
+  - It does not wait for the WAL archive. Use M(backstay.postgresql.wal_fetch) afterwards, which completes the backup.
+author:
+  - The backstay authors (@backstay)
+extends_documentation_fragment:
+  - backstay.postgresql.attributes
+  - backstay.postgresql.state
+options:
+  session:
+    description:
+      - The session that RV(backstay.postgresql.backup_start#module:session) named.
+    type: str
+    required: true
+  wait_timeout:
+    description:
+      - Seconds that stopping may take.
+    type: int
+    default: 300
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: none
+  idempotent:
+    support: full
+notes:
+  - Needs no connection of its own to the server. Only root and the user of the keeper may end its session.
+  - The role that the session was started with needs C(EXECUTE) on C(pg_catalog.pg_backup_stop(boolean)), or before PostgreSQL 15 on
+    C(pg_catalog.pg_stop_backup(boolean, boolean)).
+seealso:
+  - module: backstay.postgresql.backup_start
+  - module: backstay.postgresql.wal_fetch
+"""
+
+EXAMPLES = r"""
+- name: Stop the backup
+  backstay.postgresql.backup_stop:
+    session: "{{ backup.session }}"
+  register: stopped
+  become: true
+  become_user: postgres
+"""
+
+RETURN = r"""
+backup_label:
+  description: Content of C(backup_label).
+  type: str
+  returned: success
+  sample: "START WAL LOCATION: 0/3000028 (file 000000010000000000000003)\nCHECKPOINT LOCATION: 0/3000060\n"
+backup_label_base64:
+  description: The same, byte for byte, in Base64.
+  type: str
+  returned: success
+  sample: U1RBUlQgV0FMIExPQ0FUSU9OOiAwLzMwMDAwMjgK
+tablespace_map:
+  description: Content of C(tablespace_map), empty where there are no tablespaces.
+  type: str
+  returned: success
+  sample: "16385 /srv/fast\n"
+tablespace_map_base64:
+  description: The same, byte for byte, in Base64.
+  type: str
+  returned: success
+  sample: MTYzODUgL3Nydi9mYXN0Cg==
+start_lsn:
+  description: LSN where the backup starts.
+  type: str
+  returned: success
+  sample: 0/3000028
+stop_lsn:
+  description: LSN where the backup ends. Recovery must replay WAL at least to here.
+  type: str
+  returned: success
+  sample: 0/3000138
+stop_time:
+  description: When the backup stopped, in UTC.
+  type: str
+  returned: success
+  sample: "2026-11-21T03:15:10.123456Z"
+timeline:
+  description: Timeline of the server.
+  type: int
+  returned: success
+  sample: 1
+wal_start_segment:
+  description: Name of the first WAL segment that the backup needs.
+  type: str
+  returned: success
+  sample: "000000010000000000000003"
+wal_stop_segment:
+  description: Name of the last WAL segment that the backup needs.
+  type: str
+  returned: success
+  sample: "000000010000000000000003"
+wal_segments:
+  description: How many WAL segments the backup needs.
+  type: int
+  returned: success
+  sample: 1
+session:
+  description: The session.
+  type: str
+  returned: success
+  sample: main.20261121T031500Z-3f9c
+backup_id:
+  description: Name of the backup in the repository.
+  type: str
+  returned: success
+  sample: 20261121T031500Z-3f9c
+state:
+  description: State of the session.
+  type: str
+  returned: success
+  sample: stopped
+manifest:
+  description: Path of the backup's manifest in the repository.
+  type: str
+  returned: success
+  sample: /var/backups/postgresql/main/backups/20261121T031500Z-3f9c/backup.json
+error_kind:
+  description: A stable word that tells what kind of failure it was, and that a playbook may branch on.
+  type: str
+  returned: failure
+  sample: backup_aborted
+hints:
+  description: What to do about the failure, in whole sentences. The message has them too.
+  type: list
+  elements: str
+  returned: failure
+  sample: ["Start a new backup."]
+retryable:
+  description: Whether the same task may succeed when it is run again.
+  type: bool
+  returned: failure
+  sample: false
+backup_mode:
+  description: Whether the server is in backup mode for the session after the failure, V("on"), V("off") or V(unknown).
+  type: str
+  returned: failure
+  sample: "off"
+"""

@@ -1,0 +1,216 @@
+#!/usr/bin/python
+# -*- coding: utf-8 -*-
+# Copyright (c) 2026 the backstay authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# The code is in the collection's compiled program. This file is its documentation.
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: snapshot_create
+short_description: Takes a copy of a database cluster that is in backup mode
+version_added: 0.1.0
+description:
+  - Takes the copy of the data directory, C(pg_wal) and every tablespace within a backup session, and records it with the session before it returns.
+  - Refuses when the session is not in backup mode, or when a volume that holds a part of the database cluster would not be covered. It names that part.
+  - The session is watched while the copy is taken. When backup mode ends meanwhile, the task fails and what was made is removed.
+  - V(files) copies files in parallel into the repository, by reflink where the file system has it, without those files that PostgreSQL's documentation
+    says to leave out.
+  - V(btrfs) takes a read-only snapshot of each subvolume that is concerned.
+  - V(command) runs a program of yours, for LVM, ZFS or a storage array.
+author:
+  - The backstay authors (@backstay)
+extends_documentation_fragment:
+  - backstay.postgresql.attributes
+  - backstay.postgresql.state
+options:
+  session:
+    description:
+      - The session that RV(backstay.postgresql.backup_start#module:session) named.
+    type: str
+    required: true
+  provider:
+    description:
+      - How the copy is taken.
+    type: str
+    choices:
+      - btrfs
+      - files
+      - command
+    default: files
+  snapshot_directory:
+    description:
+      - Directory for the snapshots of O(provider=btrfs), on the same file system and with mode V(0700).
+      - When not given, they are put beside the subvolume.
+    type: path
+  jobs:
+    description:
+      - How many files O(provider=files) copies at the same time.
+      - When not given, it is the number of processors, at most 4.
+    type: int
+  reflink:
+    description:
+      - Whether O(provider=files) shares the files' blocks with the original until one of the two changes.
+      - V(auto) does so where the file system can, V(always) fails where it cannot.
+    type: str
+    choices:
+      - auto
+      - always
+      - never
+    default: auto
+  command:
+    description:
+      - Program and arguments of O(provider=command). No shell is involved.
+      - It is told in its environment what to take, and prints one JSON object a line, with C(id) and C(mount_point), for each snapshot that it took.
+      - The page C(command_provider.md) in the collection's C(docs) has working examples for LVM and ZFS.
+    type: list
+    elements: str
+  wait_timeout:
+    description:
+      - Seconds that the copy may take.
+    type: int
+    default: 3600
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: none
+  idempotent:
+    support: none
+    details:
+      - Each run takes another copy.
+notes:
+  - Needs no privileges in the database. It needs to read all files of the database cluster, as its owner or as root.
+  - O(provider=btrfs) needs root, and O(provider=command) whatever the program needs.
+  - An atomic snapshot of several volumes is not needed, since WAL replay makes the copy whole. This is what backup mode is for.
+seealso:
+  - module: backstay.postgresql.backup_start
+  - module: backstay.postgresql.backup_stop
+"""
+
+EXAMPLES = r"""
+- name: Copy the files into the repository
+  backstay.postgresql.snapshot_create:
+    session: "{{ backup.session }}"
+  become: true
+  become_user: postgres
+
+- name: Take btrfs snapshots
+  backstay.postgresql.snapshot_create:
+    session: "{{ backup.session }}"
+    provider: btrfs
+    snapshot_directory: /srv/.snapshots
+  become: true
+
+- name: Let a program of ours take snapshots
+  backstay.postgresql.snapshot_create:
+    session: "{{ backup.session }}"
+    provider: command
+    command:
+      - /usr/local/sbin/snapshot-lvm
+      - --size
+      - 10G
+    wait_timeout: 120
+  become: true
+"""
+
+RETURN = r"""
+snapshots:
+  description: All copies that the session has.
+  type: list
+  elements: dict
+  returned: success
+  contains:
+    id:
+      description: Id of the snapshot. It is the UUID of a subvolume, the checksum of the list of copied files, or what the program called it.
+      type: str
+      returned: success
+      sample: sha256:5891b5b522d5df086d0ff0b110fbd9d21bb4fc7163af34d08286a2e846f6be03
+    provider:
+      description: The provider that took it.
+      type: str
+      returned: success
+      sample: files
+    source:
+      description: What was copied, a directory, subvolume or mount point.
+      type: str
+      returned: success
+      sample: /var/lib/postgresql/15/main
+    path:
+      description: Where the copy is. Null when it is not a path.
+      type: str
+      returned: success
+      sample: /var/backups/postgresql/main/backups/20261121T031500Z-3f9c/files/data
+    mount_point:
+      description: Mount point of the volume that was copied.
+      type: str
+      returned: success
+      sample: /
+    covers:
+      description: The parts of the database cluster that it holds, each with C(role) (C(data_directory), C(wal) or C(tablespace)), C(oid) and C(path).
+      type: list
+      elements: dict
+      returned: success
+      sample: [{"role": "data_directory", "oid": null, "path": "/var/lib/postgresql/15/main"}]
+    started_at:
+      description: When it was begun, in UTC.
+      type: str
+      returned: success
+      sample: "2026-11-21T03:15:01Z"
+    finished_at:
+      description: When it was done, in UTC.
+      type: str
+      returned: success
+      sample: "2026-11-21T03:15:09Z"
+    bytes:
+      description: Size of what was copied, in bytes. Null when not known.
+      type: int
+      returned: success
+      sample: 41943040
+    files:
+      description: How many files were copied. Null when not known.
+      type: int
+      returned: success
+      sample: 1300
+    reflinked:
+      description: Whether blocks are shared with the original.
+      type: bool
+      returned: success
+      sample: true
+session:
+  description: The session.
+  type: str
+  returned: success
+  sample: main.20261121T031500Z-3f9c
+backup_id:
+  description: Name of the backup in the repository.
+  type: str
+  returned: success
+  sample: 20261121T031500Z-3f9c
+state:
+  description: State of the session.
+  type: str
+  returned: success
+  sample: in_progress
+error_kind:
+  description: A stable word that tells what kind of failure it was, and that a playbook may branch on.
+  type: str
+  returned: failure
+  sample: snapshot_failed
+hints:
+  description: What to do about the failure, in whole sentences. The message has them too.
+  type: list
+  elements: str
+  returned: failure
+  sample: ["Add the volume to the snapshot."]
+retryable:
+  description: Whether the same task may succeed when it is run again.
+  type: bool
+  returned: failure
+  sample: false
+backup_mode:
+  description: Whether the server is in backup mode for the session after the failure, V("on"), V("off") or V(unknown).
+  type: str
+  returned: failure
+  sample: "off"
+"""

@@ -1,0 +1,107 @@
+//! The login options that every module talking to a server has.
+
+use ansible::{Failure, Kind, OptionSpec, Options};
+use nix::unistd::{Uid, User, geteuid, seteuid};
+use pg::{Endpoint, Login, LoginOptions, Password, Server};
+
+use crate::failure::Explain;
+
+/// The options of community.postgresql, by the same names.
+pub(crate) const OPTIONS: &[OptionSpec] = &[
+    OptionSpec::new("login_host", Kind::Str).aliases(&["host"]),
+    OptionSpec::new("login_port", Kind::Int).aliases(&["port"]),
+    OptionSpec::new("login_user", Kind::Str).aliases(&["login"]),
+    OptionSpec::new("login_password", Kind::Str).secret(),
+    OptionSpec::new("login_unix_socket", Kind::Str).aliases(&["unix_socket"]),
+    OptionSpec::new("login_db", Kind::Str).aliases(&["db"]),
+    OptionSpec::new("ssl_mode", Kind::Str).choices(&[
+        "disable",
+        "allow",
+        "prefer",
+        "require",
+        "verify-ca",
+        "verify-full",
+    ]),
+    OptionSpec::new("ca_cert", Kind::Path).aliases(&["ssl_rootcert"]),
+    OptionSpec::new("ssl_cert", Kind::Path),
+    OptionSpec::new("ssl_key", Kind::Path),
+    OptionSpec::new("connect_params", Kind::Dict),
+];
+
+/// The login these options and the environment describe.
+pub(crate) fn resolve(options: &Options) -> Result<Login, Failure> {
+    let given = LoginOptions {
+        host: options.text("login_host").map(str::to_owned),
+        port: options.number("login_port")?,
+        user: options.text("login_user").map(str::to_owned),
+        password: options.text("login_password").map(|text| Password::from(text.to_owned())),
+        unix_socket: options.path("login_unix_socket"),
+        database: options.text("login_db").map(str::to_owned),
+        ssl_mode: options.text("ssl_mode").map(str::to_owned),
+        ca_cert: options.path("ca_cert"),
+        ssl_cert: options.path("ssl_cert"),
+        ssl_key: options.path("ssl_key"),
+        parameters: options.pairs("connect_params")?,
+    };
+    let env = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    Login::resolve(given, &env).map_err(|error| pg::ServerError::from(error).explain())
+}
+
+/// The operating-system user who connects: the one asked for, or, when root
+/// connects over a unix socket, the socket's owner, since "peer"
+/// authentication asks for the server's own user. `None` is the current user.
+pub(crate) fn operating_system_user(
+    name: Option<&str>,
+    login: &Login,
+) -> Result<Option<User>, Failure> {
+    if let Some(name) = name {
+        let found = User::from_name(name).ok().flatten();
+        let user = found.ok_or_else(|| {
+            Failure::invalid(format!("os_user \"{name}\" is no user of this host"))
+        })?;
+        if user.uid != geteuid() && !geteuid().is_root() {
+            let text = format!(
+                "os_user \"{name}\" is not the user this task runs as, and only root can become another"
+            );
+            return Err(Failure::invalid(text).hint("Add become: true to the task."));
+        }
+        return Ok(Some(user));
+    }
+    let Endpoint::Socket(directory) = &login.endpoint else { return Ok(None) };
+    if !geteuid().is_root() {
+        return Ok(None);
+    }
+    let socket = directory.join(format!(".s.PGSQL.{}", login.port));
+    let Ok(found) = std::fs::metadata(socket) else { return Ok(None) };
+    let owner = Uid::from_raw(std::os::unix::fs::MetadataExt::uid(&found));
+    Ok(User::from_uid(owner).ok().flatten().filter(|user| !user.uid.is_root()))
+}
+
+/// Connects as that user: the kernel tells the server the effective user.
+pub(crate) fn connect(login: &Login, user: Option<&User>, name: &str) -> Result<Server, Failure> {
+    let _borrowed = user.map(|user| Borrowed::become_user(user.uid)).transpose()?;
+    Server::connect(login, name).map_err(|error| error.explain())
+}
+
+/// The effective user is another one until this is dropped.
+struct Borrowed {
+    back: Uid,
+}
+
+impl Borrowed {
+    fn become_user(uid: Uid) -> Result<Borrowed, Failure> {
+        let back = geteuid();
+        seteuid(uid).map_err(|errno| {
+            Failure::new("internal", format!("could not become user {uid}: {errno}"))
+        })?;
+        Ok(Borrowed { back })
+    }
+}
+
+impl Drop for Borrowed {
+    fn drop(&mut self) {
+        // From root's saved user id this cannot fail; if it did, every later
+        // step would fail for want of permission, never act as the wrong user.
+        let _ = seteuid(self.back);
+    }
+}

@@ -1,0 +1,129 @@
+//! `backup_abort`: leaves backup mode without a backup. For `rescue` blocks:
+//! harmless when nothing is running. A backup that was stopped already is left
+//! as it is, its WAL still held until the deadline: `wal_fetch` may yet make it
+//! whole.
+
+use ansible::{Failure, Kind, OptionSpec, Options, Preview, Returns, Task};
+use serde_json::json;
+use session::{SessionError, SessionId, SessionRecord, SessionState, Store};
+
+use crate::failure::Explain;
+use crate::{manifest, sessions};
+
+/// Its options.
+pub(crate) fn options() -> Vec<OptionSpec> {
+    vec![
+        OptionSpec::new("session", Kind::Str),
+        sessions::STATE_DIRECTORY,
+        OptionSpec::new("reason", Kind::Str),
+    ]
+}
+
+/// The module.
+pub(crate) struct BackupAbort {
+    store: Store,
+    session: Option<SessionId>,
+    reason: String,
+}
+
+/// What was found.
+pub(crate) enum Plan {
+    /// No such session.
+    Nothing,
+    /// It holds the server in backup mode, or is just starting.
+    Running(Box<SessionRecord>),
+    /// It is over in one way or another.
+    Over(Box<SessionRecord>),
+}
+
+impl Plan {
+    fn record(&self) -> Option<&SessionRecord> {
+        match self {
+            Plan::Nothing => None,
+            Plan::Running(record) | Plan::Over(record) => Some(record),
+        }
+    }
+}
+
+impl Preview for Plan {
+    fn preview(&self) -> Returns {
+        let running = matches!(self, Plan::Running(_));
+        reply(self.record(), running, running)
+    }
+}
+
+impl Task for BackupAbort {
+    type Plan = Plan;
+
+    fn parse(options: &Options) -> Result<Self, Failure> {
+        Ok(BackupAbort {
+            store: sessions::store(options)?,
+            session: options.text("session").map(|_| sessions::handle(options)).transpose()?,
+            reason: options.text("reason").unwrap_or("aborted by backup_abort").to_owned(),
+        })
+    }
+
+    fn plan(&self) -> Result<Plan, Failure> {
+        let Some(session) = &self.session else { return Ok(Plan::Nothing) };
+        let record = match self.store.read(session) {
+            Ok(record) => Box::new(record),
+            Err(SessionError::NotFound { .. }) => return Ok(Plan::Nothing),
+            Err(error) => return Err(error.explain()),
+        };
+        Ok(match record.state_now() {
+            SessionState::InProgress | SessionState::Starting => Plan::Running(record),
+            _ => Plan::Over(record),
+        })
+    }
+
+    fn apply(&self, plan: Plan) -> Result<Returns, Failure> {
+        match plan {
+            Plan::Nothing => Ok(reply(None, false, false)),
+            Plan::Running(record) => self.end(&record),
+            Plan::Over(record) => self.note(*record, false),
+        }
+    }
+}
+
+impl BackupAbort {
+    fn end(&self, record: &SessionRecord) -> Result<Returns, Failure> {
+        let client = sessions::client(&self.store, &record.session, sessions::PATIENCE)?;
+        let after = client.abort(&self.reason).map_err(|error| error.explain())?;
+        self.note(after, true)
+    }
+
+    /// A session that ended without a backup gets a record and a manifest that
+    /// say so.
+    fn note(&self, record: SessionRecord, was_in_backup_mode: bool) -> Result<Returns, Failure> {
+        let record = match record.state_now() {
+            SessionState::Lost => {
+                let reason = record.reason().unwrap_or_else(|| self.reason.clone());
+                self.rewrite(record.aborted("backup_aborted", reason))?
+            }
+            _ => record,
+        };
+        let mut returns = reply(Some(&record), was_in_backup_mode, was_in_backup_mode);
+        if record.state == SessionState::Aborted {
+            let reason = record.reason().unwrap_or_default();
+            if let Err(failure) = manifest::fail(&record, &reason) {
+                returns.warnings.push(format!(
+                    "the manifest could not be marked as failed: {}",
+                    failure.message
+                ));
+            }
+        }
+        Ok(returns)
+    }
+
+    fn rewrite(&self, record: SessionRecord) -> Result<SessionRecord, Failure> {
+        self.store.write(&record).map_err(|error| error.explain())?;
+        Ok(record)
+    }
+}
+
+fn reply(record: Option<&SessionRecord>, changed: bool, was_in_backup_mode: bool) -> Returns {
+    let mut values = record.map(sessions::describe).unwrap_or_default();
+    values.insert("was_in_backup_mode".into(), json!(was_in_backup_mode));
+    values.insert("in_backup_mode".into(), json!(false));
+    Returns { values, changed, ..Returns::default() }
+}

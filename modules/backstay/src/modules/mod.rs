@@ -1,0 +1,11 @@
+//! One file for each Ansible module: its options, what it would do, what it
+//! does.
+
+pub(crate) mod backup_abort;
+pub(crate) mod backup_info;
+pub(crate) mod backup_start;
+pub(crate) mod backup_stop;
+pub(crate) mod cluster_restore;
+pub(crate) mod snapshot_create;
+mod start;
+pub(crate) mod wal_fetch;

@@ -1,0 +1,4 @@
+//! The two halves of `backup_start`: what is looked at, and what is done.
+
+pub(super) mod launch;
+pub(super) mod preflight;

@@ -1,0 +1,71 @@
+//! Every module by its name.
+
+use ansible::{Failure, Invocation, OptionSpec, Options, Returns, task};
+
+use crate::modules::{
+    backup_abort, backup_info, backup_start, backup_stop, cluster_restore, snapshot_create,
+    wal_fetch,
+};
+
+/// One module.
+pub(crate) struct Module {
+    /// Its name without the collection.
+    pub(crate) name: &'static str,
+    /// Whether it can change anything, so that a repeated request matters.
+    pub(crate) changes: bool,
+    /// Its options.
+    pub(crate) options: fn() -> Vec<OptionSpec>,
+    /// Runs it.
+    pub(crate) run: fn(&Options, &Invocation) -> Result<Returns, Failure>,
+}
+
+/// All of them.
+pub(crate) const MODULES: &[Module] = &[
+    Module {
+        name: "backup_abort",
+        changes: true,
+        options: backup_abort::options,
+        run: task::run::<backup_abort::BackupAbort>,
+    },
+    Module {
+        name: "backup_info",
+        changes: false,
+        options: backup_info::options,
+        run: task::run::<backup_info::BackupInfo>,
+    },
+    Module {
+        name: "backup_start",
+        changes: true,
+        options: backup_start::options,
+        run: task::run::<backup_start::BackupStart>,
+    },
+    Module {
+        name: "backup_stop",
+        changes: true,
+        options: backup_stop::options,
+        run: task::run::<backup_stop::BackupStop>,
+    },
+    Module {
+        name: "cluster_restore",
+        changes: true,
+        options: cluster_restore::options,
+        run: task::run::<cluster_restore::ClusterRestore>,
+    },
+    Module {
+        name: "snapshot_create",
+        changes: true,
+        options: snapshot_create::options,
+        run: task::run::<snapshot_create::SnapshotCreate>,
+    },
+    Module {
+        name: "wal_fetch",
+        changes: true,
+        options: wal_fetch::options,
+        run: task::run::<wal_fetch::WalFetch>,
+    },
+];
+
+/// The module of this name.
+pub(crate) fn find(name: &str) -> Option<&'static Module> {
+    MODULES.iter().find(|module| module.name == name)
+}

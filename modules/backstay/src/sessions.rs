@@ -1,0 +1,74 @@
+//! The session options that every module of a backup has.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ansible::{Failure, Kind, OptionSpec, Options};
+use serde_json::{Map, Value, json};
+use session::{Client, SessionId, SessionRecord, SessionState, Store};
+
+use crate::failure::Explain;
+
+/// Where records are.
+pub(crate) const STATE_DIRECTORY: OptionSpec = OptionSpec::new("state_directory", Kind::Path);
+/// The handle, where a module cannot do without.
+pub(crate) const SESSION: OptionSpec = OptionSpec::new("session", Kind::Str).required();
+
+/// How long a keeper may take for an answer that needs no work of the server,
+/// in seconds.
+pub(crate) const PATIENCE: u64 = 30;
+
+/// The state directory of this user.
+pub(crate) fn default_state_directory() -> PathBuf {
+    session::state_directory(&|name| std::env::var(name).ok().filter(|value| !value.is_empty()))
+}
+
+/// The records these options point to.
+pub(crate) fn store(options: &Options) -> Result<Store, Failure> {
+    Ok(Store::new(
+        options.absolute_path("state_directory")?.unwrap_or_else(default_state_directory),
+    ))
+}
+
+/// The handle these options name.
+pub(crate) fn handle(options: &Options) -> Result<SessionId, Failure> {
+    options
+        .text_or_default("session")
+        .parse()
+        .map_err(|error: session::SessionError| error.explain())
+}
+
+/// The keeper of the session.
+pub(crate) fn client(store: &Store, session: &SessionId, seconds: u64) -> Result<Client, Failure> {
+    Client::find(store, session, Duration::from_secs(seconds)).map_err(|error| error.explain())
+}
+
+/// What every reply about a session has.
+pub(crate) fn describe(record: &SessionRecord) -> Map<String, Value> {
+    let state = record.state_now();
+    let described = json!({
+        "session": record.session,
+        "backup_id": record.backup_id,
+        "cluster": record.cluster,
+        "repository": record.repository,
+        "label": record.label,
+        "state": state.as_str(),
+        "in_backup_mode": state == SessionState::InProgress,
+        "age": record.age(),
+        "remaining": if record.keeper_is_alive() { record.remaining() } else { 0 },
+        "keeper_pid": record.keeper.as_ref().filter(|keeper| keeper.is_alive()).map(|keeper| keeper.pid),
+        "server": record.server.address,
+        "start_lsn": record.start.as_ref().map(|start| start.lsn),
+        "stop_lsn": record.stop.as_ref().map(|stop| stop.lsn),
+        "timeline": record.start.as_ref().map(|start| start.timeline),
+        "deadline": record.deadline,
+        "started_at": record.start.as_ref().map(|start| &start.time),
+        "stopped_at": record.stop.as_ref().map(|stop| &stop.time),
+        "reason": record.reason(),
+        "snapshots": record.snapshots,
+    });
+    match described {
+        Value::Object(map) => map,
+        _ => Map::new(),
+    }
+}

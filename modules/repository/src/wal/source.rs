@@ -1,0 +1,232 @@
+//! Where WAL segments come from.
+
+use std::path::{Path, PathBuf};
+
+use pg::{Lsn, WalSegmentName, WalSegmentSize};
+use program::Program;
+
+use super::WalFetchError;
+
+/// A place that may have WAL segments.
+pub trait WalSource {
+    /// The place as a person would name it, after "in" or "from".
+    fn describe(&self) -> String;
+
+    /// Its short name in replies.
+    fn name(&self) -> &'static str;
+
+    /// A segment's bytes, or `None` while it is not there.
+    ///
+    /// # Errors
+    /// When the place fails, as opposed to not having the segment.
+    fn fetch(&self, segment: WalSegmentName) -> Result<Option<Vec<u8>>, WalFetchError>;
+
+    /// The newest segment that is there, if that can be told.
+    fn newest(&self) -> Option<WalSegmentName> {
+        None
+    }
+}
+
+/// The server's own `pg_wal`.
+pub struct PgWal<'a> {
+    /// The directory.
+    pub directory: PathBuf,
+    /// Bytes in a segment.
+    pub segment_size: WalSegmentSize,
+    /// Where the backup ends: what lies behind it in the last segment is not
+    /// needed.
+    pub stop: Lsn,
+    /// How far WAL is on the server's disk; `None` when nobody can be asked.
+    /// Without an answer a file is taken as it is, and the checks of its pages
+    /// must find whether it is the one.
+    pub on_disk: &'a dyn Fn() -> Option<Lsn>,
+}
+
+impl WalSource for PgWal<'_> {
+    fn describe(&self) -> String {
+        format!("\"{}\"", self.directory.display())
+    }
+
+    fn name(&self) -> &'static str {
+        "pg_wal"
+    }
+
+    fn fetch(&self, segment: WalSegmentName) -> Result<Option<Vec<u8>>, WalFetchError> {
+        if let Some(on_disk) = (self.on_disk)() {
+            let end =
+                segment.next(self.segment_size).and_then(|next| next.start_lsn(self.segment_size));
+            let needed = end.map_or(self.stop, |end| end.min(self.stop));
+            if on_disk < needed {
+                return Ok(None);
+            }
+        }
+        read(&self.directory.join(segment.to_string()))
+    }
+
+    fn newest(&self) -> Option<WalSegmentName> {
+        // Files recycled for the future lie there too, so names prove nothing.
+        None
+    }
+}
+
+/// A WAL archive: a directory with a file for each segment.
+pub struct Archive {
+    /// The directory.
+    pub directory: PathBuf,
+    /// Bytes in a segment; a shorter file is still being copied.
+    pub segment_size: WalSegmentSize,
+}
+
+impl WalSource for Archive {
+    fn describe(&self) -> String {
+        format!("\"{}\"", self.directory.display())
+    }
+
+    fn name(&self) -> &'static str {
+        "archive"
+    }
+
+    fn fetch(&self, segment: WalSegmentName) -> Result<Option<Vec<u8>>, WalFetchError> {
+        let path = self.directory.join(segment.to_string());
+        match path.metadata() {
+            Ok(found) if found.len() < self.segment_size.bytes() => Ok(None),
+            _ => read(&path),
+        }
+    }
+
+    fn newest(&self) -> Option<WalSegmentName> {
+        let entries = std::fs::read_dir(&self.directory).ok()?;
+        let names = entries
+            .flatten()
+            .filter_map(|entry| entry.file_name().to_str()?.parse::<WalSegmentName>().ok());
+        names.max()
+    }
+}
+
+/// A command with `%f` and `%p`, as the setting of that name has it.
+pub struct RestoreCommand {
+    /// The command, for a shell.
+    pub command: String,
+    /// A folder for the files it makes.
+    pub scratch: PathBuf,
+}
+
+impl RestoreCommand {
+    /// `%f` is the file's name, `%p` where to put it, `%%` a percent sign.
+    fn line(&self, segment: WalSegmentName, path: &Path) -> String {
+        let mut line = String::new();
+        let mut characters = self.command.chars();
+        while let Some(character) = characters.next() {
+            if character != '%' {
+                line.push(character);
+                continue;
+            }
+            match characters.next() {
+                Some('f') => line.push_str(&segment.to_string()),
+                Some('p') => line.push_str(&path.display().to_string()),
+                Some('%') | None => line.push('%'),
+                Some(other) => line.extend(['%', other]),
+            }
+        }
+        line
+    }
+}
+
+impl WalSource for RestoreCommand {
+    fn describe(&self) -> String {
+        "what restore_command fetches".to_owned()
+    }
+
+    fn name(&self) -> &'static str {
+        "restore_command"
+    }
+
+    fn fetch(&self, segment: WalSegmentName) -> Result<Option<Vec<u8>>, WalFetchError> {
+        let path = self.scratch.join(format!(".fetching-{segment}"));
+        let _ = std::fs::remove_file(&path);
+        let output = Program::new("/bin/sh").arg("-c").arg(self.line(segment, &path)).output();
+        let output = output.map_err(|source| WalFetchError::Command { segment, source })?;
+        let bytes = match output.status {
+            0 => read(&path),
+            1..=125 => Ok(None),
+            status => Err(WalFetchError::Status {
+                segment,
+                status,
+                stderr: output.stderr.trim().to_owned(),
+            }),
+        };
+        let _ = std::fs::remove_file(&path);
+        bytes
+    }
+}
+
+fn read(path: &Path) -> Result<Option<Vec<u8>>, WalFetchError> {
+    match std::fs::read(path) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(WalFetchError::Read { path: path.to_owned(), source }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn segment() -> WalSegmentName {
+        "000000010000000000000002".parse().unwrap()
+    }
+
+    #[test]
+    fn the_restore_command_is_filled_in() {
+        let command =
+            RestoreCommand { command: "get %f '%p' 100%% %x".into(), scratch: "/s".into() };
+        assert_eq!(
+            command.line(segment(), Path::new("/s/a")),
+            "get 000000010000000000000002 '/s/a' 100% %x"
+        );
+    }
+
+    #[test]
+    fn a_restore_command_tells_not_found_from_failed() {
+        let scratch = tempfile::tempdir().unwrap();
+        let run = |command: &str| {
+            RestoreCommand { command: command.into(), scratch: scratch.path().into() }
+                .fetch(segment())
+        };
+        assert!(run("exit 1").unwrap().is_none());
+        assert_eq!(run("printf abc > %p").unwrap().unwrap(), b"abc");
+        let error = run("echo no network >&2; exit 200").unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "restore_command ended with status 200 for \"000000010000000000000002\": no network"
+        );
+    }
+
+    #[test]
+    fn pg_wal_gives_nothing_that_is_not_on_disk_yet() {
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::write(directory.path().join(segment().to_string()), b"x").unwrap();
+        let size = WalSegmentSize::from_bytes(16 << 20).unwrap();
+        let source = |on_disk: &'static dyn Fn() -> Option<Lsn>| PgWal {
+            directory: directory.path().into(),
+            segment_size: size,
+            stop: Lsn::from(0x200_0100),
+            on_disk,
+        };
+        assert!(source(&|| Some(Lsn::from(0x200_0000))).fetch(segment()).unwrap().is_none());
+        assert!(source(&|| Some(Lsn::from(0x200_0100))).fetch(segment()).unwrap().is_some());
+        assert!(source(&|| None).fetch(segment()).unwrap().is_some());
+    }
+
+    #[test]
+    fn an_archive_does_not_give_half_a_segment() {
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::write(directory.path().join(segment().to_string()), b"x").unwrap();
+        let archive = Archive {
+            directory: directory.path().into(),
+            segment_size: WalSegmentSize::from_bytes(1 << 20).unwrap(),
+        };
+        assert!(archive.fetch(segment()).unwrap().is_none());
+        assert_eq!(archive.newest(), Some(segment()));
+    }
+}

@@ -1,0 +1,153 @@
+//! Which state a keeper is in. A transition consumes the state it leaves, and
+//! only a state that has a connection can use it.
+
+use pg::{BackupStop, Identity, Lsn, Server, ServerError};
+
+use crate::{KeeperFailure, SessionError};
+
+/// In backup mode.
+pub(super) struct InProgress {
+    server: Server,
+    /// What the server was right after the start.
+    identity: Identity,
+}
+
+/// The backup mode is over and its answer is known.
+pub(super) struct Stopped {
+    /// What `pg_backup_stop` answered.
+    pub(super) stop: BackupStop,
+    /// The connection that still holds the WAL, by its temporary slot.
+    server: Option<Server>,
+}
+
+/// Why there is no backup: a stable word and what happened.
+#[derive(Debug, Clone)]
+pub(super) struct Loss {
+    pub(super) kind: &'static str,
+    pub(super) reason: String,
+    pub(super) hints: Vec<String>,
+}
+
+impl Loss {
+    fn new(kind: &'static str, reason: String, hint: &str) -> Loss {
+        Loss { kind, reason, hints: vec![hint.to_owned()] }
+    }
+
+    fn from_server(doing: &'static str, source: ServerError) -> Loss {
+        let lost = source.is_connection_lost();
+        let error = SessionError::Server { doing, source };
+        let mut hints = error.hints();
+        if lost {
+            hints.push(
+                "The server ended the session (restart, pg_terminate_backend, crash or network). Start a new backup; \
+                 snapshots taken in this session cannot be restored."
+                    .into(),
+            );
+        }
+        Loss {
+            kind: if lost { "connection_lost" } else { kind_of(&error) },
+            reason: chain(&error),
+            hints,
+        }
+    }
+
+    /// The failure as the task hears it. A lost backup is never backup mode.
+    pub(super) fn failure(&self) -> KeeperFailure {
+        KeeperFailure {
+            kind: self.kind.to_owned(),
+            message: self.reason.clone(),
+            hints: self.hints.clone(),
+            retryable: false,
+            backup_mode: "off".into(),
+        }
+    }
+}
+
+fn kind_of(error: &SessionError) -> &'static str {
+    match error {
+        SessionError::Server { source, .. } => source.kind(),
+        _ => "internal",
+    }
+}
+
+/// An error and its causes as one line.
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        text.push_str(": ");
+        text.push_str(&inner.to_string());
+        cause = inner.source();
+    }
+    text
+}
+
+const PROMOTED: &str =
+    "A backup cannot span a promotion or a change of timeline. Start a new backup.";
+const REPLACED: &str = "Backup mode ended with the server's old life. Start a new backup.";
+
+impl InProgress {
+    pub(super) fn new(server: Server, identity: Identity) -> InProgress {
+        InProgress { server, identity }
+    }
+
+    /// Asks the server whether it is still what it was. An idle client does
+    /// not notice a dead backend, nor a promotion, by itself.
+    pub(super) fn look(&mut self) -> Result<(), Loss> {
+        let now =
+            self.server.identity().map_err(|error| Loss::from_server("reach the server", error))?;
+        let was = &self.identity;
+        if now.postmaster_start_time != was.postmaster_start_time
+            || now.backend_pid != was.backend_pid
+        {
+            let reason = format!(
+                "the session is not the one that started the backup: backend {} of the server started {}, it was \
+                 backend {} of the one started {}",
+                now.backend_pid,
+                now.postmaster_start_time,
+                was.backend_pid,
+                was.postmaster_start_time
+            );
+            return Err(Loss::new("session_mismatch", reason, REPLACED));
+        }
+        if now.in_recovery != was.in_recovery {
+            let reason = "the standby was promoted during the backup".to_owned();
+            return Err(Loss::new("timeline_mismatch", reason, PROMOTED));
+        }
+        if now.timeline != was.timeline {
+            let reason = format!(
+                "the server is on timeline {}, the backup started on timeline {}",
+                now.timeline, was.timeline
+            );
+            return Err(Loss::new("timeline_mismatch", reason, PROMOTED));
+        }
+        Ok(())
+    }
+
+    /// Leaves backup mode. `holds_wal` keeps the connection for its slot.
+    pub(super) fn stop(mut self, holds_wal: bool) -> Result<Stopped, Loss> {
+        self.look()?;
+        let stop = self
+            .server
+            .backup_stop()
+            .map_err(|error| Loss::from_server("stop the backup", error))?;
+        Ok(Stopped { stop, server: holds_wal.then_some(self.server) })
+    }
+
+    /// How far WAL is on disk.
+    pub(super) fn wal_on_disk(&mut self) -> Result<Lsn, ServerError> {
+        self.server.wal_on_disk()
+    }
+}
+
+impl Stopped {
+    /// Whether the WAL is still held.
+    pub(super) fn holds_wal(&self) -> bool {
+        self.server.is_some()
+    }
+
+    /// How far WAL is on disk, while the connection is held.
+    pub(super) fn wal_on_disk(&mut self) -> Option<Result<Lsn, ServerError>> {
+        self.server.as_mut().map(Server::wal_on_disk)
+    }
+}

@@ -1,0 +1,392 @@
+//! The keeper's loop: one request, one look or one signal at a time.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::time::{Duration, Instant};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
+use nix::unistd::geteuid;
+
+use super::phase::{InProgress, Loss, Stopped, chain};
+use crate::launch::Order;
+use crate::protocol::{LINE_LIMIT, Outcome, PROTOCOL, Request, Response, Verb};
+use crate::{
+    KeeperFailure, LABEL, SessionError, SessionRecord, SessionState, StopRecord, Store,
+    TABLESPACE_MAP,
+};
+
+/// How often the server is looked at. Rule R8 asks for 15 s at most; a look
+/// costs the server less than a millisecond.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
+/// How long a client may take to say what it wants.
+const CLIENT_PATIENCE: Duration = Duration::from_secs(5);
+/// How long after its deadline a keeper that hangs in the server is ended.
+const GRACE: Duration = Duration::from_secs(20);
+
+/// What the keeper holds.
+enum Phase {
+    /// In backup mode.
+    InProgress(InProgress),
+    /// Stopped; the label may not be on disk yet.
+    Stopped(Stopped),
+    /// Nothing: the keeper ends.
+    Over,
+}
+
+/// A keeper at work.
+pub(super) struct Session {
+    phase: Phase,
+    listener: UnixListener,
+    store: Store,
+    record: SessionRecord,
+    deadline: Instant,
+}
+
+impl Session {
+    pub(super) fn new(
+        phase: InProgress,
+        listener: UnixListener,
+        store: Store,
+        order: Order,
+    ) -> Session {
+        let deadline = Instant::now() + Duration::from_secs(order.max_duration);
+        Session { phase: Phase::InProgress(phase), listener, store, record: order.record, deadline }
+    }
+}
+
+/// Serves until the session is over. `gone` is set when the task that asked
+/// for the backup did not live to hear of it.
+pub(super) fn run(mut session: Session, gone: Option<String>) {
+    end_when_hanging(&session);
+    if let Some(reason) = gone {
+        session.give_up("backup_aborted", reason);
+    }
+    let signals = termination_signals();
+    let mut next_look = Instant::now() + LOOK_EVERY;
+    while !matches!(session.phase, Phase::Over) {
+        let now = Instant::now();
+        if now >= session.deadline {
+            session.pass_deadline();
+        } else if now >= next_look {
+            session.look();
+            next_look = Instant::now() + LOOK_EVERY;
+        } else {
+            match session.wait(signals.as_ref(), next_look.min(session.deadline) - now) {
+                Event::Nothing => {}
+                Event::Client(stream) => session.answer(&stream),
+                Event::Signal(name) => session
+                    .give_up("backup_aborted", format!("the keeper was told to end by {name}")),
+            }
+        }
+    }
+    session.leave();
+}
+
+/// What woke the keeper.
+enum Event {
+    Nothing,
+    Client(UnixStream),
+    Signal(&'static str),
+}
+
+impl Session {
+    fn wait(&self, signals: Option<&SignalFd>, time: Duration) -> Event {
+        let mut watched = vec![PollFd::new(self.listener.as_fd(), PollFlags::POLLIN)];
+        if let Some(signals) = signals {
+            watched.push(PollFd::new(signals.as_fd(), PollFlags::POLLIN));
+        }
+        // One millisecond more, or the last one would be spent spinning.
+        let timeout =
+            PollTimeout::try_from(time + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX);
+        if poll(&mut watched, timeout).is_err() {
+            return Event::Nothing;
+        }
+        if let Some(Ok(Some(signal))) = signals.map(SignalFd::read_signal) {
+            let number = i32::try_from(signal.ssi_signo).unwrap_or_default();
+            return Event::Signal(Signal::try_from(number).map_or("a signal", Signal::as_str));
+        }
+        let ready = watched
+            .first()
+            .and_then(PollFd::revents)
+            .is_some_and(|events| events.contains(PollFlags::POLLIN));
+        if !ready {
+            return Event::Nothing;
+        }
+        self.listener.accept().map_or(Event::Nothing, |(stream, _)| Event::Client(stream))
+    }
+
+    /// The heartbeat.
+    fn look(&mut self) {
+        if let Phase::InProgress(backup) = &mut self.phase
+            && let Err(loss) = backup.look()
+        {
+            self.lose(&loss);
+        }
+    }
+
+    fn pass_deadline(&mut self) {
+        match &self.phase {
+            Phase::InProgress(_) => {
+                let reason = format!(
+                    "the backup was not stopped by its deadline {}; backup mode has been left",
+                    self.record.deadline
+                );
+                self.give_up("backup_aborted", reason);
+            }
+            // The backup is whole; only its WAL is held no longer.
+            _ => self.phase = Phase::Over,
+        }
+    }
+
+    /// Ends backup mode, by closing the connection, and writes down why.
+    fn give_up(&mut self, kind: &str, reason: String) {
+        if matches!(self.phase, Phase::InProgress(_)) {
+            self.record = self.record.clone().aborted(kind, reason);
+            self.keep_record();
+        }
+        self.phase = Phase::Over;
+    }
+
+    fn lose(&mut self, loss: &Loss) {
+        self.give_up(loss.kind, loss.reason.clone());
+    }
+
+    /// A record that cannot be written (full disk) leaves the one before: the
+    /// session then counts as lost, which is as true.
+    fn keep_record(&self) {
+        let _ = self.store.write(&self.record);
+    }
+
+    fn answer(&mut self, stream: &UnixStream) {
+        let outcome = match self.hear(stream) {
+            Ok(verb) => self.act(verb),
+            Err(Some(failure)) => Outcome::Failed(failure),
+            Err(None) => return,
+        };
+        let response = Response { protocol: PROTOCOL, outcome };
+        let Ok(mut line) = serde_json::to_vec(&response) else { return };
+        line.push(b'\n');
+        let mut stream = stream;
+        // A task that went away can ask again: the record is on disk.
+        let _ = stream.write_all(&line);
+    }
+
+    /// Reads a request from root or from our own user; others get no answer.
+    fn hear(&self, stream: &UnixStream) -> Result<Verb, Option<KeeperFailure>> {
+        let peer = getsockopt(stream, PeerCredentials).map_err(|_| None)?.uid();
+        if peer != 0 && peer != geteuid().as_raw() {
+            return Err(None);
+        }
+        let prepared = stream
+            .set_nonblocking(false)
+            .and_then(|()| stream.set_read_timeout(Some(CLIENT_PATIENCE)))
+            .and_then(|()| stream.set_write_timeout(Some(CLIENT_PATIENCE)));
+        prepared.map_err(|_| None)?;
+        let mut line = String::new();
+        BufReader::new(stream.take(LINE_LIMIT)).read_line(&mut line).map_err(|_| None)?;
+        let request: Request = serde_json::from_str(&line).map_err(|error| {
+            Some(self.failure(
+                "protocol_mismatch",
+                format!("the keeper does not understand the request: {error}"),
+            ))
+        })?;
+        if request.protocol != PROTOCOL {
+            return Err(Some(self.failure(
+                "protocol_mismatch",
+                format!("the keeper speaks protocol {PROTOCOL}, the request {}", request.protocol),
+            )));
+        }
+        Ok(request.verb)
+    }
+
+    fn act(&mut self, verb: Verb) -> Outcome {
+        match verb {
+            Verb::Status => self.status(),
+            Verb::AddSnapshots { snapshots } => self.add_snapshots(snapshots),
+            Verb::Stop => self.stop(),
+            Verb::Abort { reason } => self.abort(reason),
+            Verb::WalOnDisk => self.wal_on_disk(),
+            Verb::Release => self.release(),
+        }
+    }
+
+    fn status(&mut self) -> Outcome {
+        if let Phase::InProgress(backup) = &mut self.phase
+            && let Err(loss) = backup.look()
+        {
+            self.lose(&loss);
+            return Outcome::Failed(loss.failure());
+        }
+        Outcome::Record(Box::new(self.record.clone()))
+    }
+
+    fn add_snapshots(&mut self, snapshots: Vec<serde_json::Value>) -> Outcome {
+        let outcome = self.status();
+        if !matches!((&self.phase, &outcome), (Phase::InProgress(_), Outcome::Record(_))) {
+            return match outcome {
+                Outcome::Failed(failure) => Outcome::Failed(failure),
+                _ => Outcome::Failed(self.failure(
+                    "backup_not_in_progress",
+                    "the snapshot was finished after the backup was stopped".into(),
+                )),
+            };
+        }
+        let before = self.record.clone();
+        self.record.snapshots.extend(snapshots);
+        if let Err(error) = self.store.write(&self.record) {
+            self.record = before;
+            return Outcome::Failed(self.failure_of(&error));
+        }
+        Outcome::Record(Box::new(self.record.clone()))
+    }
+
+    fn stop(&mut self) -> Outcome {
+        let holds_wal = self.record.start.as_ref().is_some_and(|start| start.slot.is_some());
+        self.phase = match std::mem::replace(&mut self.phase, Phase::Over) {
+            Phase::InProgress(backup) => match backup.stop(holds_wal) {
+                Ok(stopped) => Phase::Stopped(stopped),
+                Err(loss) => {
+                    self.record = self.record.clone().aborted(loss.kind, loss.reason.clone());
+                    self.keep_record();
+                    return Outcome::Failed(loss.failure());
+                }
+            },
+            other => other,
+        };
+        // Also when asked again: then a full disk may have room by now.
+        if let Err(error) = self.save_stop() {
+            return Outcome::Failed(self.failure_of(&error));
+        }
+        if let Phase::Stopped(stopped) = &self.phase
+            && !stopped.holds_wal()
+        {
+            self.phase = Phase::Over;
+        }
+        Outcome::Record(Box::new(self.record.clone()))
+    }
+
+    /// Label and map first, then the record that names them.
+    fn save_stop(&mut self) -> Result<(), SessionError> {
+        let Phase::Stopped(stopped) = &self.phase else { return Ok(()) };
+        if self.record.stop.is_some() {
+            return Ok(());
+        }
+        let (stop, session) = (&stopped.stop, &self.record.session);
+        let label = self.store.save(session, LABEL, &stop.label)?;
+        let tablespace_map = match stop.tablespace_map.as_slice() {
+            [] => None,
+            map => Some(self.store.save(session, TABLESPACE_MAP, map)?),
+        };
+        let mut record = self.record.clone();
+        record.state = SessionState::Stopped;
+        record.stop =
+            Some(StopRecord { lsn: stop.lsn, time: stop.time.clone(), label, tablespace_map });
+        self.store.write(&record)?;
+        self.record = record;
+        Ok(())
+    }
+
+    fn abort(&mut self, reason: String) -> Outcome {
+        match &self.phase {
+            Phase::InProgress(_) => self.give_up("backup_aborted", reason),
+            _ => self.phase = Phase::Over,
+        }
+        Outcome::Record(Box::new(self.record.clone()))
+    }
+
+    fn wal_on_disk(&mut self) -> Outcome {
+        let answer = match &mut self.phase {
+            Phase::InProgress(backup) => Some(backup.wal_on_disk()),
+            Phase::Stopped(stopped) => stopped.wal_on_disk(),
+            Phase::Over => None,
+        };
+        match answer {
+            Some(Ok(lsn)) => Outcome::Lsn(lsn),
+            Some(Err(source)) => Outcome::Failed(
+                self.failure_of(&SessionError::Server { doing: "ask how far the WAL is", source }),
+            ),
+            None => Outcome::Failed(
+                self.failure("connection_lost", "the keeper holds no connection any more".into()),
+            ),
+        }
+    }
+
+    fn release(&mut self) -> Outcome {
+        if matches!(self.phase, Phase::InProgress(_)) {
+            let failure = self
+                .failure("backup_not_in_progress", "the backup has not been stopped yet".into());
+            return Outcome::Failed(failure);
+        }
+        self.phase = Phase::Over;
+        Outcome::Record(Box::new(self.record.clone()))
+    }
+
+    fn failure(&self, kind: &str, message: String) -> KeeperFailure {
+        let backup_mode = if matches!(self.phase, Phase::InProgress(_)) { "on" } else { "off" };
+        KeeperFailure {
+            kind: kind.into(),
+            message,
+            hints: vec![],
+            retryable: false,
+            backup_mode: backup_mode.into(),
+        }
+    }
+
+    fn failure_of(&self, error: &SessionError) -> KeeperFailure {
+        let mut failure = self.failure(error.kind(), chain(error));
+        failure.hints = error.hints();
+        failure.retryable = error.retryable();
+        if self.record.stop.is_none() && matches!(self.phase, Phase::Stopped(_)) {
+            failure.hints.push(
+                "The backup itself was stopped and its label is kept in the keeper's memory until the session's \
+                 deadline: make room and run backup_stop again."
+                    .into(),
+            );
+        }
+        failure
+    }
+
+    fn leave(&self) {
+        // The folder was made for this socket alone.
+        let _ = std::fs::remove_file(&self.record.socket);
+        if let Some(folder) = self.record.socket.parent() {
+            let _ = std::fs::remove_dir(folder);
+        }
+    }
+}
+
+/// A server that hangs (stopped, out of reach) blocks the loop; backup mode
+/// must not outlive the deadline for that.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the loop hangs in a system call, so only the process can end"
+)]
+fn end_when_hanging(session: &Session) {
+    let (store, name) = (session.store.clone(), session.record.session.clone());
+    let at = session.deadline + GRACE;
+    std::thread::spawn(move || {
+        std::thread::sleep(at.saturating_duration_since(Instant::now()));
+        if let Ok(record) = store.read(&name)
+            && record.state == SessionState::InProgress
+        {
+            let reason =
+                "the server did not answer past the deadline; the keeper has closed its connection";
+            let _ = store.write(&record.aborted("backup_aborted", reason));
+        }
+        std::process::exit(1);
+    });
+}
+
+fn termination_signals() -> Option<SignalFd> {
+    let mut signals = SigSet::empty();
+    [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP]
+        .into_iter()
+        .for_each(|signal| signals.add(signal));
+    SignalFd::with_flags(&signals, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)
+        .ok()
+        .filter(|fd| fd.as_raw_fd() >= 0)
+}

@@ -1,0 +1,217 @@
+//! Records on disk: `<state directory>/sessions/<session>/session.json`, with
+//! `backup_label` and `tablespace_map` beside it.
+
+use std::path::{Path, PathBuf};
+
+use nix::unistd::geteuid;
+use sha2::{Digest, Sha256};
+
+use crate::{Saved, SessionError, SessionId, SessionRecord};
+
+/// The file of the backup label.
+pub const LABEL: &str = "backup_label";
+/// The file of the tablespace map.
+pub const TABLESPACE_MAP: &str = "tablespace_map";
+const RECORD: &str = "session.json";
+
+/// No record comes near this size, in bytes; a larger file was planted.
+const RECORD_LIMIT: u64 = 4 << 20;
+
+/// The records under one state directory.
+#[derive(Debug, Clone)]
+pub struct Store {
+    root: PathBuf,
+}
+
+impl Store {
+    /// The records under this directory.
+    #[must_use]
+    pub fn new(state_directory: impl Into<PathBuf>) -> Store {
+        Store { root: state_directory.into() }
+    }
+
+    /// The state directory itself.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    fn directory(&self, session: &SessionId) -> PathBuf {
+        self.root.join("sessions").join(session.as_str())
+    }
+
+    /// Makes the folder of a new session, owned by the keeper's user.
+    ///
+    /// # Errors
+    /// When the session exists, or a directory on the way is not ours alone.
+    pub fn create(
+        &self,
+        session: &SessionId,
+        owner: Option<(u32, u32)>,
+    ) -> Result<(), SessionError> {
+        let failed = SessionError::store(&self.root);
+        let sessions = self.root.join("sessions");
+        // Others may pass through but not list: a keeper of another user has
+        // its own folder below.
+        durable::private_directory(&self.root, None, 0o711).map_err(&failed)?;
+        durable::private_directory(&sessions, None, 0o711).map_err(&failed)?;
+        let directory = self.directory(session);
+        if directory.symlink_metadata().is_ok() {
+            return Err(SessionError::Exists { session: session.clone() });
+        }
+        durable::private_directory(&directory, owner, 0o700).map_err(&failed)
+    }
+
+    /// Writes the record; it is on disk when this returns.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn write(&self, record: &SessionRecord) -> Result<(), SessionError> {
+        let text = serde_json::to_vec_pretty(record).map_err(SessionError::Record)?;
+        let path = self.directory(&record.session).join(RECORD);
+        durable::write(&path, &text, 0o600).map_err(SessionError::store(&path))
+    }
+
+    /// Writes a file beside the record; it is on disk when this returns.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn save(
+        &self,
+        session: &SessionId,
+        name: &str,
+        bytes: &[u8],
+    ) -> Result<Saved, SessionError> {
+        let path = self.directory(session).join(name);
+        durable::write(&path, bytes, 0o600).map_err(SessionError::store(&path))?;
+        Ok(Saved { size: bytes.len() as u64, sha256: hex(&Sha256::digest(bytes)) })
+    }
+
+    /// Reads a file beside the record back and compares it with what was saved.
+    ///
+    /// # Errors
+    /// When it cannot be read or was changed.
+    pub fn load(
+        &self,
+        session: &SessionId,
+        name: &str,
+        saved: &Saved,
+    ) -> Result<Vec<u8>, SessionError> {
+        let path = self.directory(session).join(name);
+        let bytes = durable::read_owned(&path, &self.owners(session), RECORD_LIMIT)
+            .map_err(SessionError::store(&path))?;
+        let found = hex(&Sha256::digest(&bytes));
+        if found != saved.sha256 {
+            return Err(SessionError::Changed { path, expected: saved.sha256.clone(), found });
+        }
+        Ok(bytes)
+    }
+
+    /// Reads the record of a session.
+    ///
+    /// # Errors
+    /// When there is none, or it was not written by root or the user of the
+    /// session.
+    pub fn read(&self, session: &SessionId) -> Result<SessionRecord, SessionError> {
+        let path = self.directory(session).join(RECORD);
+        if let Err(error) = path.symlink_metadata()
+            && error.kind() == std::io::ErrorKind::NotFound
+        {
+            return Err(SessionError::NotFound {
+                session: session.clone(),
+                directory: self.root.clone(),
+            });
+        }
+        let bytes = durable::read_owned(&path, &self.owners(session), RECORD_LIMIT)
+            .map_err(SessionError::store(&path))?;
+        let record: SessionRecord = serde_json::from_slice(&bytes).map_err(SessionError::Record)?;
+        if record.schema != 1 || record.session != *session {
+            return Err(SessionError::Foreign { path });
+        }
+        Ok(record)
+    }
+
+    /// All sessions, oldest first. A folder that cannot be read is named in
+    /// the second list.
+    ///
+    /// # Errors
+    /// When the state directory exists but cannot be listed.
+    pub fn all(&self) -> Result<(Vec<SessionRecord>, Vec<String>), SessionError> {
+        let entries = match std::fs::read_dir(self.root.join("sessions")) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                return Ok((vec![], vec![]));
+            }
+            Err(source) => return Err(SessionError::List { directory: self.root.clone(), source }),
+        };
+        let (mut records, mut unreadable) = (vec![], vec![]);
+        for entry in entries.flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let Ok(session) = name.parse::<SessionId>() else { continue };
+            match self.read(&session) {
+                Ok(record) => records.push(record),
+                Err(error) => unreadable.push(format!("{name}: {error}")),
+            }
+        }
+        records.sort_by(|a, b| a.created_at.cmp(&b.created_at));
+        Ok((records, unreadable))
+    }
+
+    /// Whose files are believed: root's, ours, and those of the user the
+    /// session's folder was made for (only root can have given it away).
+    fn owners(&self, session: &SessionId) -> Vec<u32> {
+        let mut owners = vec![0, geteuid().as_raw()];
+        if let Ok(found) = self.directory(session).symlink_metadata() {
+            owners.push(std::os::unix::fs::MetadataExt::uid(&found));
+        }
+        owners
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::tests::sample;
+
+    #[test]
+    fn what_is_written_is_read() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::new(directory.path().join("state"));
+        let record = sample();
+        store.create(&record.session, None).unwrap();
+        store.write(&record).unwrap();
+        assert_eq!(store.read(&record.session).unwrap(), record);
+        assert_eq!(store.all().unwrap().0, [record.clone()]);
+        let saved = store.save(&record.session, LABEL, b"START\n").unwrap();
+        assert_eq!(store.load(&record.session, LABEL, &saved).unwrap(), b"START\n");
+        let error = store.create(&record.session, None).unwrap_err();
+        assert_eq!(error.to_string(), "session \"main.b1\" exists already");
+    }
+
+    #[test]
+    fn a_changed_label_is_noticed() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::new(directory.path().join("state"));
+        let record = sample();
+        store.create(&record.session, None).unwrap();
+        let saved = store.save(&record.session, LABEL, b"a").unwrap();
+        store.save(&record.session, LABEL, b"b").unwrap();
+        assert_eq!(
+            store.load(&record.session, LABEL, &saved).unwrap_err().kind(),
+            "checksum_mismatch"
+        );
+    }
+
+    #[test]
+    fn a_session_that_is_not_there_says_where_was_looked() {
+        let store = Store::new("/nonexistent/state");
+        let session = SessionId::new("main", "b2").unwrap();
+        let error = store.read(&session).unwrap_err();
+        assert_eq!(error.to_string(), "there is no session \"main.b2\" in \"/nonexistent/state\"");
+        assert_eq!(error.kind(), "session_not_found");
+    }
+}

@@ -1,0 +1,90 @@
+//! The collection as a user would have it, staged once a test run.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+use crate::command::run;
+use crate::place::project;
+
+/// A path for `ANSIBLE_COLLECTIONS_PATH` that holds `backstay.postgresql`, with
+/// the executable of this checkout.
+///
+/// `BACKSTAY_COLLECTIONS` names one that is staged already, as `tests/run` does.
+/// Otherwise `cargo xtask stage` makes it. Under nextest each test is a process of its
+/// own, so what tells one run from the next is nextest's run id, or the `cargo`
+/// that started us.
+///
+/// # Panics
+///
+/// When it cannot be staged.
+#[must_use]
+pub fn collections_path() -> PathBuf {
+    static STAGED: OnceLock<PathBuf> = OnceLock::new();
+    STAGED.get_or_init(stage).clone()
+}
+
+fn stage() -> PathBuf {
+    if let Some(staged) = std::env::var_os("BACKSTAY_COLLECTIONS") {
+        return PathBuf::from(staged);
+    }
+    let target = target_directory();
+    let lock = File::create(target.join("stage.lock")).expect("the target directory is writable");
+    lock.lock().expect("a lock in the target directory");
+    let (this_run, stamp) = (run_id(), target.join("staged-for"));
+    if fs::read_to_string(&stamp).unwrap_or_default() != this_run {
+        let mut stage = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        stage
+            .args(["run", "--quiet", "--locked", "--package", "xtask", "--", "stage"])
+            .current_dir(project());
+        // what cargo told this test of its own package would make it build anew
+        for (name, _) in std::env::vars_os() {
+            let name = name.to_string_lossy().into_owned();
+            if name.starts_with("CARGO_PKG_")
+                || name.starts_with("CARGO_MANIFEST")
+                || name.starts_with("CARGO_BIN_EXE")
+            {
+                stage.env_remove(&name);
+            }
+        }
+        run(stage.env("CARGO_TARGET_DIR", &target));
+        fs::write(&stamp, this_run).expect("the target directory is writable");
+    }
+    let path = target.join("collection");
+    assert!(
+        executable_in(&path).is_some(),
+        "cargo xtask stage left no executable under {}",
+        path.display()
+    );
+    path
+}
+
+/// The executable of the staged collection for this machine.
+#[must_use]
+pub fn executable() -> PathBuf {
+    executable_in(&collections_path()).expect("checked when it was staged")
+}
+
+fn executable_in(path: &Path) -> Option<PathBuf> {
+    let native = path.join("ansible_collections/backstay/postgresql/native");
+    let found = native.join(format!("linux-{}/backstay", std::env::consts::ARCH));
+    found.is_file().then_some(found)
+}
+
+fn target_directory() -> PathBuf {
+    // this executable is <target>/<profile>/deps/<name>
+    let here = std::env::current_exe().expect("the path of the test executable");
+    here.ancestors().nth(3).expect("the test executable lies in the target directory").to_path_buf()
+}
+
+fn run_id() -> String {
+    if let Ok(id) = std::env::var("NEXTEST_RUN_ID") {
+        return id;
+    }
+    let parent = std::os::unix::process::parent_id();
+    let stat = fs::read_to_string(format!("/proc/{parent}/stat")).unwrap_or_default();
+    // the 22nd field, counted after the name in brackets: when it was started
+    let started = stat.rsplit(')').next().and_then(|rest| rest.split_whitespace().nth(19));
+    format!("{parent} {}", started.unwrap_or_default())
+}
