@@ -32,7 +32,11 @@ impl Backup {
     #[must_use]
     pub fn of(server: &Server, login: Login, user: &User) -> Self {
         let place = Place::new();
-        user.make_directory(&place.join("b"));
+        let own = place.join("b");
+        user.make_directory(&own);
+        // a keeper that root starts runs as the server's user, who passes through
+        let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        std::fs::set_permissions(&own, open).expect("chmod of an own directory");
         let login = match login {
             Login::Socket => json!({
                 "login_unix_socket": server.socket_directory(),

@@ -106,13 +106,6 @@ impl Servers {
         let archive = place.join("archive");
         owner.make_directory(&archive);
         let btrfs = (row.provider == Provider::Btrfs).then(|| btrfs_with_subvolume(&owner));
-        let archiver = |mode: &str, builder: backstay_tests::server::Builder| {
-            if row.wal == WalSource::PgWal {
-                return builder;
-            }
-            let command = format!("cp %p {}/%f", archive.display());
-            builder.setting("archive_mode", mode).setting("archive_command", &command)
-        };
         let mut builder = Server::builder()
             .major(row.major)
             .owner(owner.clone())
@@ -125,14 +118,17 @@ impl Servers {
             Login::Socket => builder,
             Login::Tls => builder.tls(true).auth(Auth::Scram),
         };
+        if row.wal != WalSource::PgWal {
+            // a standby of it does not archive: that it is the primary's archive is the usual case
+            let command = format!("cp %p {}/%f", archive.display());
+            builder = builder.setting("archive_mode", "on").setting("archive_command", &command);
+        }
         if row.role == Role::Primary {
-            builder = archiver("on", with_login(builder));
+            builder = with_login(builder);
         }
         let primary = builder.start();
-        let standby = (row.role == Role::Standby).then(|| {
-            let copy = Server::builder().owner(owner).standby_of(&primary);
-            archiver("always", with_login(copy)).start()
-        });
+        let standby = (row.role == Role::Standby)
+            .then(|| with_login(Server::builder().owner(owner).standby_of(&primary)).start());
         Self { standby, primary, archive, btrfs, _place: place }
     }
 

@@ -265,7 +265,7 @@ recovery_target:
   description: The recovery target, as settings of the server.
   type: dict
   returned: success
-  sample: {"recovery_target_time": "2026-11-21 08:59:00.000000+00", "recovery_target_inclusive": true, "recovery_target_action": "pause"}
+  sample: {"recovery_target_time": "2026-11-21 08:59:00.000000+00", "recovery_target_inclusive": true, "recovery_target_timeline": "latest", "recovery_target_action": "pause"}
 started:
   description: Whether the server was started.
   type: bool
@@ -286,6 +286,26 @@ timeline:
   type: int
   returned: success
   sample: 2
+stop_lsn:
+  description: LSN where the backup ends. Recovery must replay WAL at least to here.
+  type: str
+  returned: success
+  sample: 0/3000138
+socket_directory:
+  description: Directory of the started server's Unix-domain socket.
+  type: str
+  returned: when O(start=true)
+  sample: /run/postgresql
+port:
+  description: Port of the started server.
+  type: int
+  returned: when O(start=true)
+  sample: 5433
+log:
+  description: File that the started server writes its log into.
+  type: str
+  returned: when O(start=true)
+  sample: /srv/restored/backstay_start.log
 source:
   description: What the files were taken from.
   type: str

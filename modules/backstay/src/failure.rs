@@ -17,47 +17,35 @@ pub(crate) trait Explain {
 
 fn failure(
     error: &(dyn std::error::Error + 'static),
-    kind: &str,
+    kind: &'static str,
     hints: Vec<String>,
     retryable: bool,
 ) -> Failure {
-    let mut failure = Failure::from_error(error, known(kind), hints);
-    failure.retryable = retryable;
-    failure
+    Failure { retryable, ..Failure::from_error(error, kind, hints) }
 }
 
-/// The words that `error_kind` may have.
-const KINDS: &[&str] = &[
-    "invalid_argument",
-    "unsupported_version",
+/// The words a keeper may send, which may be of another build than this one;
+/// anything else is `internal`.
+const KEEPER_KINDS: &[&str] = &[
+    "backup_aborted",
+    "backup_not_in_progress",
+    "checksum_mismatch",
     "connection_failed",
     "connection_lost",
-    "insufficient_privilege",
-    "session_not_found",
-    "session_mismatch",
-    "protocol_mismatch",
-    "backup_not_in_progress",
-    "backup_aborted",
-    "wal_missing",
-    "wal_archive_timeout",
-    "timeline_mismatch",
-    "system_identifier_mismatch",
-    "snapshot_failed",
-    "snapshot_timeout",
-    "data_directory_not_empty",
-    "server_running",
-    "recovery_target_not_reached",
-    "verification_failed",
-    "replication_not_ready",
-    "repository_unavailable",
-    "checksum_mismatch",
-    "program_failed",
     "disk_full",
+    "file_failed",
+    "insufficient_privilege",
+    "invalid_argument",
+    "protocol_mismatch",
+    "session_mismatch",
+    "session_not_found",
+    "timeline_mismatch",
+    "unsupported_version",
+    "untrusted_path",
 ];
 
-/// A word that playbooks may rely on; anything else is `internal`.
-fn known(kind: &str) -> &'static str {
-    KINDS.iter().find(|word| **word == kind).copied().unwrap_or("internal")
+fn keeper_kind(kind: &str) -> &'static str {
+    KEEPER_KINDS.iter().find(|word| **word == kind).copied().unwrap_or("internal")
 }
 
 impl Explain for ServerError {
@@ -68,7 +56,7 @@ impl Explain for ServerError {
 
 impl Explain for SessionError {
     fn explain(&self) -> Failure {
-        failure(self, self.kind(), self.hints(), self.retryable())
+        failure(self, keeper_kind(self.kind()), self.hints(), self.retryable())
             .value("backup_mode", self.backup_state().as_str())
     }
 }

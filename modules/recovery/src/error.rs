@@ -339,3 +339,6 @@ impl RecoveryError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

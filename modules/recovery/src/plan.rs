@@ -4,6 +4,7 @@ mod destination;
 mod evidence;
 mod in_place;
 mod material;
+mod places;
 mod recovery_settings;
 mod tablespaces;
 
@@ -100,7 +101,7 @@ pub fn plan(restore: &Restore) -> Result<RestorePlan, RecoveryError> {
     let source = material::source(restore)?;
     let tablespaces =
         tablespaces::place(&restore.backup.manifest().tablespaces, &restore.tablespace_mapping)?;
-    let unfinished = check_places(restore, source, &evidence, &tablespaces)?;
+    let unfinished = places::check(restore, source, &evidence, &tablespaces)?;
     let material = material::find(restore, source, &tablespaces)?;
     let cluster = copied_data_directory(restore, &material);
     let ownership = ownership(restore, &cluster, unfinished.as_ref())?;
@@ -134,76 +135,6 @@ pub fn plan(restore: &Restore) -> Result<RestorePlan, RecoveryError> {
             pg_ctl,
         },
     })
-}
-
-/// Is every place free, apart from the others, and not one that somebody needs?
-fn check_places(
-    restore: &Restore,
-    source: Source,
-    evidence: &Evidence,
-    tablespaces: &[PlacedTablespace],
-) -> Result<Option<Marker>, RecoveryError> {
-    let data = &restore.data_directory;
-    let mut places = vec![("data_directory", data.as_path())];
-    places.extend(tablespaces.iter().map(|one| ("tablespace_mapping", one.location.as_path())));
-    places.extend(restore.wal_directory.iter().map(|path| ("wal_directory", path.as_path())));
-    destination::apart_from_each_other(&places)?;
-    let paths: Vec<_> = places.iter().map(|(_, path)| *path).collect();
-    destination::apart_from(&repository_root(restore), &paths)?;
-    destination::no_server(data)?;
-    let us = [nix::unistd::geteuid().as_raw()];
-    let unfinished = if source == Source::InPlace {
-        in_place::check(data, restore.backup.manifest(), evidence)?;
-        in_place::tablespaces(data, restore.backup.manifest(), tablespaces)?;
-        Marker::unfinished(data, &us)?
-    } else {
-        let unfinished = destination::empty_or_unfinished(data, &us)?;
-        for tablespace in tablespaces {
-            tablespace_is_free(data, restore, tablespace, unfinished.as_ref())?;
-        }
-        unfinished
-    };
-    if let Some(path) = &restore.wal_directory {
-        destination::location_is_free("WAL directory", path, unfinished.as_ref())?;
-    }
-    Ok(unfinished)
-}
-
-fn tablespace_is_free(
-    data_directory: &Path,
-    restore: &Restore,
-    tablespace: &PlacedTablespace,
-    unfinished: Option<&Marker>,
-) -> Result<(), RecoveryError> {
-    let what = "tablespace location";
-    match destination::location_is_free(what, &tablespace.location, unfinished) {
-        Err(RecoveryError::LocationNotEmpty { path, .. }) if !tablespace.is_moved() => {
-            Err(RecoveryError::TablespaceOnOriginal {
-                name: tablespace.name.clone(),
-                location: path,
-            })
-        }
-        // Even an empty directory, when the source's cluster still links to it.
-        Ok(())
-            if in_place::is_of_another_cluster(
-                data_directory,
-                restore.backup.manifest(),
-                tablespace,
-            ) =>
-        {
-            Err(RecoveryError::TablespaceOnOriginal {
-                name: tablespace.name.clone(),
-                location: tablespace.location.clone(),
-            })
-        }
-        other => other,
-    }
-}
-
-/// `<repository>/<cluster>/backups/<backup id>` is three levels below the repository.
-fn repository_root(restore: &Restore) -> PathBuf {
-    let folder = restore.folder.local_path();
-    folder.ancestors().nth(3).unwrap_or(&folder).to_path_buf()
 }
 
 /// The data directory whose settings and owner will be those of the restored one: the copy, or what is in place.

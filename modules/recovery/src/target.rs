@@ -109,3 +109,97 @@ fn within_the_backup(target: &RecoveryTarget, end: End) -> Result<(), RecoveryEr
     }
     Err(RecoveryError::TargetBeyondBackup { target: target.to_string(), end: end.wal.to_string() })
 }
+
+#[cfg(test)]
+mod tests {
+    use pg::TransactionId;
+
+    use super::*;
+
+    fn end(from_standby: bool) -> End {
+        End {
+            lsn: "0/3000100".parse().unwrap(),
+            time: "2026-11-21T03:00:00Z".parse().unwrap(),
+            wal: "0/4000000".parse().unwrap(),
+            from_standby,
+        }
+    }
+
+    fn wanted(target: RecoveryTarget, action: TargetAction) -> Target {
+        Target { target, inclusive: true, timeline: None, action }
+    }
+
+    fn promote(target: RecoveryTarget, has_command: bool) -> Result<RecoveryTarget, String> {
+        let wanted = wanted(target, TargetAction::Promote);
+        settle(&wanted, end(false), has_command, TargetTimeline::Current)
+            .map(|settled| settled.target)
+            .map_err(|error| error.to_string())
+    }
+
+    fn lsn(text: &str) -> RecoveryTarget {
+        RecoveryTarget::Lsn(text.parse().unwrap())
+    }
+
+    fn time(text: &str) -> RecoveryTarget {
+        RecoveryTarget::Time(text.parse().unwrap())
+    }
+
+    #[test]
+    fn nothing_before_the_end_of_the_backup() {
+        assert_eq!(
+            promote(lsn("0/30000FF"), true).unwrap_err(),
+            "recovery target LSN 0/30000FF is before the end of the backup, 0/3000100"
+        );
+        assert!(promote(lsn("0/3000100"), false).is_ok());
+        assert_eq!(
+            promote(time("2026-11-21T04:00:00+01:00"), true).unwrap_err(),
+            "recovery target 2026-11-21T03:00:00Z is before the end of the backup, 2026-11-21T03:00:00+00:00"
+        );
+        assert!(promote(time("2026-11-21T03:00:00.000001Z"), true).is_ok());
+    }
+
+    #[test]
+    fn nothing_beyond_the_wal_without_an_archive() {
+        let xid = RecoveryTarget::Xid(TransactionId::new(700).unwrap());
+        let name = RecoveryTarget::Name("here".parse().unwrap());
+        for target in [xid, name, lsn("0/4000000"), time("2026-11-21T03:01:00Z")] {
+            let error = promote(target.clone(), false).unwrap_err();
+            assert_eq!(
+                error,
+                format!(
+                    "recovery target {target} is beyond the WAL of the backup, which ends at 0/4000000"
+                )
+            );
+            assert_eq!(promote(target.clone(), true), Ok(target));
+        }
+        assert!(promote(RecoveryTarget::Latest, false).is_ok());
+        assert!(promote(RecoveryTarget::Immediate, false).is_ok());
+    }
+
+    #[test]
+    fn an_action_needs_a_target() {
+        let wanted = wanted(RecoveryTarget::Latest, TargetAction::Pause);
+        let error = settle(&wanted, end(false), true, TargetTimeline::Current).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "invalid recovery_target_action: \"pause\" needs a recovery target"
+        );
+    }
+
+    #[test]
+    fn immediate_of_a_standby_passes_the_stop() {
+        let settled = |action, has_command| {
+            settle(
+                &wanted(RecoveryTarget::Immediate, action),
+                end(true),
+                has_command,
+                TargetTimeline::Current,
+            )
+            .unwrap()
+            .target
+        };
+        assert_eq!(settled(TargetAction::Promote, false), RecoveryTarget::Latest);
+        assert_eq!(settled(TargetAction::Promote, true), lsn("0/3000100"));
+        assert_eq!(settled(TargetAction::Pause, false), lsn("0/3000100"));
+    }
+}

@@ -57,13 +57,22 @@ pub struct Recovered {
 /// Often enough to notice the end soon, seldom enough to cost nothing.
 const INTERVAL: Duration = Duration::from_millis(100);
 
+/// Whatever changes while recovery moves: the last answer, the size of the logs in bytes, and the checkpoint and minimum
+/// recovery point of the control file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Sign {
+    answer: Option<Progress>,
+    log: u64,
+    control: Option<(Lsn, Option<Lsn>)>,
+}
+
 /// What has been seen of the server so far.
 struct Watch {
     log: ServerLog,
     began: Instant,
     moved: Instant,
     last: Option<Progress>,
-    sign: (Option<Progress>, u64, Option<(Lsn, Option<Lsn>)>),
+    sign: Sign,
     refusal: String,
 }
 
@@ -79,7 +88,7 @@ pub(crate) fn until_recovered(
         began,
         moved: Instant::now(),
         last: None,
-        sign: (None, 0, None),
+        sign: Sign { answer: None, log: 0, control: None },
         refusal: "it could not be asked yet".to_owned(),
     };
     loop {
@@ -129,11 +138,8 @@ impl Watch {
 
     fn notice_movement(&mut self, data: &Path) {
         let control = ControlFile::read(&data.join(crate::control::CONTROL)).ok();
-        let sign = (
-            self.last,
-            self.log.look(),
-            control.map(|file| (file.checkpoint, file.min_recovery_point)),
-        );
+        let control = control.map(|file| (file.checkpoint, file.min_recovery_point));
+        let sign = Sign { answer: self.last, log: self.log.look(), control };
         if sign != self.sign {
             self.sign = sign;
             self.moved = Instant::now();

@@ -185,7 +185,7 @@ mod tests {
         store.create(&record.session, None).unwrap();
         store.write(&record).unwrap();
         assert_eq!(store.read(&record.session).unwrap(), record);
-        assert_eq!(store.all().unwrap().0, [record.clone()]);
+        assert_eq!(store.all().unwrap().0, std::slice::from_ref(&record));
         let saved = store.save(&record.session, LABEL, b"START\n").unwrap();
         assert_eq!(store.load(&record.session, LABEL, &saved).unwrap(), b"START\n");
         let error = store.create(&record.session, None).unwrap_err();

@@ -290,3 +290,6 @@ impl SnapshotError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

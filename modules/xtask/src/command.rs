@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
 use crate::error::XtaskError;
+use crate::layout::Layout;
 
 /// How much of a failed program's output is repeated, in bytes.
 const LAST_WORDS: usize = 4000;
@@ -46,19 +47,24 @@ pub(crate) fn output(command: &mut Command) -> Result<Vec<u8>, XtaskError> {
 }
 
 /// One of Ansible's programs: from PATH, else from the environments that `tests/setup/tools` makes.
-pub(crate) fn ansible(program: &str) -> Result<Command, XtaskError> {
-    let mut places: Vec<PathBuf> = std::env::var_os("PATH")
-        .map(|path| std::env::split_paths(&path).collect())
-        .unwrap_or_default();
-    if let Some(cache) = std::env::var_os("BACKSTAY_CACHE") {
-        let cache = PathBuf::from(cache);
-        places.extend(
-            ["venv-core-newest/bin", "venv-lint/bin", "venv-core-2.17/bin"]
-                .map(|bin| cache.join(bin)),
-        );
+pub(crate) fn ansible(layout: &Layout, program: &str) -> Result<Command, XtaskError> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let mut places: Vec<PathBuf> = std::env::split_paths(&path).collect();
+    if let Some(cache) = cache(layout) {
+        let environments = ["venv-core-newest/bin", "venv-lint/bin", "venv-core-2.17/bin"];
+        places.extend(environments.map(|bin| cache.join(bin)));
     }
     let found = places.iter().map(|dir| dir.join(program)).find(|path| path.is_file());
     Ok(command(found.ok_or_else(|| XtaskError::NoAnsible(program.to_owned()))?))
+}
+
+/// Where the tests keep their environments.
+fn cache(layout: &Layout) -> Option<PathBuf> {
+    if let Some(cache) = std::env::var_os("BACKSTAY_CACHE") {
+        return Some(cache.into());
+    }
+    let printed = output(&mut command(layout.root.join("tests/setup/cache-directory"))).ok()?;
+    String::from_utf8(printed).ok().map(|path| path.trim_end().into())
 }
 
 fn name(command: &Command) -> String {
@@ -81,8 +87,12 @@ mod tests {
 
     #[test]
     fn a_program_that_is_nowhere_is_named() {
+        let layout = Layout { root: "/nowhere".into(), target: "/nowhere".into() };
         assert!(
-            ansible("ansible-nothing").unwrap_err().to_string().contains("\"ansible-nothing\"")
+            ansible(&layout, "ansible-nothing")
+                .unwrap_err()
+                .to_string()
+                .contains("\"ansible-nothing\"")
         );
     }
 }

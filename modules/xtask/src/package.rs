@@ -14,7 +14,7 @@ const GALAXY_LIMIT: u64 = 20_000_000;
 pub(crate) fn build(layout: &Layout) -> Result<PathBuf, XtaskError> {
     let (staged, dist) = (layout.staged(), layout.dist());
     fs::create_dir_all(&dist).map_err(XtaskError::file("make", &dist))?;
-    let mut galaxy = ansible("ansible-galaxy")?;
+    let mut galaxy = ansible(layout, "ansible-galaxy")?;
     galaxy.args(["collection", "build", "--force", "--output-path"]).arg(&dist).arg(&staged);
     output(&mut galaxy)?;
     let tarball = newest(&dist)?;

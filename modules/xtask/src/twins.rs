@@ -61,7 +61,7 @@ fn specs(layout: &Layout) -> Result<Map<String, Value>, XtaskError> {
 
 /// What `ansible-doc` understands of the twins, documentation fragments included.
 fn docs(layout: &Layout, modules: &[&String]) -> Result<Map<String, Value>, XtaskError> {
-    let mut asking = ansible("ansible-doc")?;
+    let mut asking = ansible(layout, "ansible-doc")?;
     asking
         .env("ANSIBLE_COLLECTIONS_PATH", layout.collections())
         .args(["--type", "module", "--json"]);
@@ -98,7 +98,7 @@ fn files(layout: &Layout, specs: &Map<String, Value>) -> Result<Vec<String>, Xta
         findings.extend(
             expected.difference(&found).map(|module| format!("{module}: is missing in {place}")),
         );
-        findings.extend(found.difference(&expected).map(|module| {
+        findings.extend(found.difference(expected).map(|module| {
             format!("{module}: is in {place}, and the executable has nothing for it")
         }));
     }

@@ -30,7 +30,7 @@ pub(crate) struct BackupStop {
 /// What there is to do.
 pub(crate) enum Plan {
     /// The server is in backup mode.
-    Stop(Client),
+    Stop(Box<Client>),
     /// It was stopped before; the answer is on disk.
     Stopped(Box<SessionRecord>),
 }
@@ -63,7 +63,7 @@ impl Task for BackupStop {
         }
         let client = sessions::client(&self.store, &self.session, self.patience)?;
         client.status().map_err(|error| error.explain())?;
-        Ok(Plan::Stop(client))
+        Ok(Plan::Stop(Box::new(client)))
     }
 
     fn apply(&self, plan: Plan) -> Result<Returns, Failure> {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use ansible::{Failure, Kind, OptionSpec, Options, Preview, Returns, Task, spec::Default};
 use pg::{ExpectedWal, Lsn, LsnRange, WalSegmentName};
 use repository::wal::{self, Archive, FetchedSegment, PgWal, RestoreCommand, WalSource, Wanted};
-use repository::{BackupFolder, BackupManifest, BackupState};
+use repository::{BackupFolder, BackupManifest, BackupState, FileEntry};
 use serde_json::{Map, Value, json};
 use session::{Client, SessionId, SessionRecord, SessionState, StartRecord, StopRecord, Store};
 
@@ -124,10 +124,11 @@ impl Task for WalFetch {
     }
 
     fn apply(&self, plan: Plan) -> Result<Returns, Failure> {
-        let fetched = self.fetch(&plan).map_err(|failure| failure.value("backup_mode", "off"))?;
+        let (fetched, history) =
+            self.fetch(&plan).map_err(|failure| failure.value("backup_mode", "off"))?;
         let checked = self.check_records(&plan)?;
         let changed = !plan.is_complete();
-        let record = self.complete(&plan, &fetched)?;
+        let record = self.complete(&plan, &fetched, history)?;
         let mut values: Map<String, Value> = sessions::describe(&record);
         let named = fetched.iter().map(|segment| {
             json!({
@@ -158,7 +159,7 @@ impl WalFetch {
         error.explain()
     }
 
-    fn fetch(&self, plan: &Plan) -> Result<Vec<FetchedSegment>, Failure> {
+    fn fetch(&self, plan: &Plan) -> Result<(Vec<FetchedSegment>, Option<FileEntry>), Failure> {
         let expected = ExpectedWal {
             system_identifier: plan.record.server.system_identifier,
             segment_size: plan.record.server.wal_segment_size,
@@ -201,11 +202,15 @@ impl WalFetch {
         }
         let wanted = Wanted {
             segments: &plan.segments,
+            timeline: plan.start.timeline,
             expected,
             patience: Duration::from_secs(self.patience),
         };
-        wal::fetch(&plan.folder, &wanted, &sources, &plan.manifest.files)
-            .map_err(|error| error.explain())
+        let segments = wal::fetch(&plan.folder, &wanted, &sources, &plan.manifest.files)
+            .map_err(|error| error.explain())?;
+        let history =
+            wal::fetch_history(&plan.folder, &wanted, &sources).map_err(|error| error.explain())?;
+        Ok((segments, history))
     }
 
     fn command(&self, plan: &Plan) -> Result<Option<RestoreCommand>, Failure> {
@@ -250,10 +255,15 @@ impl WalFetch {
 
     /// The manifest first: were the slot let go before, a crash in between
     /// would leave a backup that is not complete and WAL that is gone.
-    fn complete(&self, plan: &Plan, fetched: &[FetchedSegment]) -> Result<SessionRecord, Failure> {
+    fn complete(
+        &self,
+        plan: &Plan,
+        fetched: &[FetchedSegment],
+        history: Option<FileEntry>,
+    ) -> Result<SessionRecord, Failure> {
         let mut manifest = plan.manifest.clone();
         manifest.files.retain(|file| !file.name.as_str().starts_with("wal/"));
-        manifest.files.extend(fetched.iter().map(|segment| segment.entry.clone()));
+        manifest.files.extend(fetched.iter().map(|segment| segment.entry.clone()).chain(history));
         manifest.state = BackupState::Complete;
         if manifest != plan.manifest {
             plan.folder.update(&manifest).map_err(|error| error.explain())?;

@@ -51,7 +51,11 @@ impl Server {
     ///
     /// # Errors
     /// When the connection is lost.
-    pub fn privileges(&mut self, wants_slot: bool) -> Result<Privileges, ServerError> {
+    pub fn privileges(
+        &mut self,
+        wants_slot: bool,
+        on_standby: bool,
+    ) -> Result<Privileges, ServerError> {
         let doing = "ask for the role's privileges";
         let (start, stop) = self.backup_signatures();
         let row = self
@@ -77,7 +81,14 @@ impl Server {
         let mut missing = vec![];
         for (column, statement) in wanted {
             let held: bool = get(&row, column, doing)?;
-            if !held && (column != 6 || wants_slot) {
+            // Without the statistics a standby does not show which timeline
+            // it receives.
+            let needed = match column {
+                5 => on_standby,
+                6 => wants_slot,
+                _ => true,
+            };
+            if needed && !held {
                 missing.push(statement);
             }
         }

@@ -52,19 +52,19 @@ pub enum WalFetchError {
         source: std::io::Error,
     },
     /// The restore command failed in itself.
-    #[error("restore_command failed for \"{segment}\"")]
+    #[error("restore_command failed for \"{file}\"")]
     Command {
-        /// The segment.
-        segment: WalSegmentName,
+        /// The file.
+        file: String,
         /// How.
         #[source]
         source: program::ProgramError,
     },
     /// The restore command ended with a status that means trouble.
-    #[error("restore_command ended with status {status} for \"{segment}\": {stderr}")]
+    #[error("restore_command ended with status {status} for \"{file}\": {stderr}")]
     Status {
-        /// The segment.
-        segment: WalSegmentName,
+        /// The file.
+        file: String,
         /// Above 125: not "not found", but a failure.
         status: i32,
         /// What it said.

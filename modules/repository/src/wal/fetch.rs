@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use pg::{ExpectedWal, WalPageHeader, WalSegmentName};
+use pg::{ExpectedWal, TimelineId, WalPageHeader, WalSegmentName};
 
 use super::{WalFetchError, WalSource};
 use crate::{BackupFolder, FileEntry};
@@ -18,7 +18,11 @@ pub struct Wanted<'a> {
     pub segments: &'a [WalSegmentName],
     /// What each must say of itself.
     pub expected: ExpectedWal,
-    /// Until when to wait.
+    /// The timeline of the backup. Its history file goes along when there is
+    /// one: a recovery that leaves the timeline needs to know where it came
+    /// from. The first timeline has none.
+    pub timeline: TimelineId,
+    /// How long to wait.
     pub patience: Duration,
 }
 
@@ -58,6 +62,28 @@ pub fn fetch(
         fetched.push(FetchedSegment { entry: folder.put(&name, bytes)?, source });
     }
     Ok(fetched)
+}
+
+/// The history file of the backup's timeline, if any of the sources has it.
+///
+/// # Errors
+/// When a source fails, or the backup's folder cannot take the file.
+pub fn fetch_history(
+    folder: &BackupFolder,
+    wanted: &Wanted<'_>,
+    sources: &[&dyn WalSource],
+) -> Result<Option<FileEntry>, WalFetchError> {
+    if wanted.timeline == TimelineId::FIRST {
+        return Ok(None);
+    }
+    for source in sources {
+        if let Some(bytes) = source.fetch_history(wanted.timeline)? {
+            return Ok(Some(
+                folder.put(&format!("wal/{}", wanted.timeline.history_file()), bytes)?,
+            ));
+        }
+    }
+    Ok(None)
 }
 
 fn wait_for(

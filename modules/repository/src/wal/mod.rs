@@ -6,5 +6,5 @@ mod fetch;
 mod source;
 
 pub use error::WalFetchError;
-pub use fetch::{FetchedSegment, Wanted, fetch};
+pub use fetch::{FetchedSegment, Wanted, fetch, fetch_history};
 pub use source::{Archive, PgWal, RestoreCommand, WalSource};

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use pg::{Lsn, WalSegmentName, WalSegmentSize};
+use pg::{Lsn, TimelineId, WalSegmentName, WalSegmentSize};
 use program::Program;
 
 use super::WalFetchError;
@@ -20,6 +20,12 @@ pub trait WalSource {
     /// # Errors
     /// When the place fails, as opposed to not having the segment.
     fn fetch(&self, segment: WalSegmentName) -> Result<Option<Vec<u8>>, WalFetchError>;
+
+    /// A timeline's history file, or `None` when it is not there.
+    ///
+    /// # Errors
+    /// When the place fails, as opposed to not having the file.
+    fn fetch_history(&self, timeline: TimelineId) -> Result<Option<Vec<u8>>, WalFetchError>;
 
     /// The newest segment that is there, if that can be told.
     fn newest(&self) -> Option<WalSegmentName> {
@@ -63,6 +69,10 @@ impl WalSource for PgWal<'_> {
         read(&self.directory.join(segment.to_string()))
     }
 
+    fn fetch_history(&self, timeline: TimelineId) -> Result<Option<Vec<u8>>, WalFetchError> {
+        read(&self.directory.join(timeline.history_file()))
+    }
+
     fn newest(&self) -> Option<WalSegmentName> {
         // Files recycled for the future lie there too, so names prove nothing.
         None
@@ -94,6 +104,10 @@ impl WalSource for Archive {
         }
     }
 
+    fn fetch_history(&self, timeline: TimelineId) -> Result<Option<Vec<u8>>, WalFetchError> {
+        read(&self.directory.join(timeline.history_file()))
+    }
+
     fn newest(&self) -> Option<WalSegmentName> {
         let entries = std::fs::read_dir(&self.directory).ok()?;
         let names = entries
@@ -113,7 +127,7 @@ pub struct RestoreCommand {
 
 impl RestoreCommand {
     /// `%f` is the file's name, `%p` where to put it, `%%` a percent sign.
-    fn line(&self, segment: WalSegmentName, path: &Path) -> String {
+    fn line(&self, file: &str, path: &Path) -> String {
         let mut line = String::new();
         let mut characters = self.command.chars();
         while let Some(character) = characters.next() {
@@ -122,13 +136,32 @@ impl RestoreCommand {
                 continue;
             }
             match characters.next() {
-                Some('f') => line.push_str(&segment.to_string()),
+                Some('f') => line.push_str(file),
                 Some('p') => line.push_str(&path.display().to_string()),
                 Some('%') | None => line.push('%'),
                 Some(other) => line.extend(['%', other]),
             }
         }
         line
+    }
+
+    fn run(&self, file: &str) -> Result<Option<Vec<u8>>, WalFetchError> {
+        let path = self.scratch.join(format!(".fetching-{file}"));
+        let _ = std::fs::remove_file(&path);
+        let output = Program::new("/bin/sh").arg("-c").arg(self.line(file, &path)).output();
+        let output =
+            output.map_err(|source| WalFetchError::Command { file: file.to_owned(), source })?;
+        let bytes = match output.status {
+            0 => read(&path),
+            1..=125 => Ok(None),
+            status => Err(WalFetchError::Status {
+                file: file.to_owned(),
+                status,
+                stderr: output.stderr.trim().to_owned(),
+            }),
+        };
+        let _ = std::fs::remove_file(&path);
+        bytes
     }
 }
 
@@ -142,21 +175,11 @@ impl WalSource for RestoreCommand {
     }
 
     fn fetch(&self, segment: WalSegmentName) -> Result<Option<Vec<u8>>, WalFetchError> {
-        let path = self.scratch.join(format!(".fetching-{segment}"));
-        let _ = std::fs::remove_file(&path);
-        let output = Program::new("/bin/sh").arg("-c").arg(self.line(segment, &path)).output();
-        let output = output.map_err(|source| WalFetchError::Command { segment, source })?;
-        let bytes = match output.status {
-            0 => read(&path),
-            1..=125 => Ok(None),
-            status => Err(WalFetchError::Status {
-                segment,
-                status,
-                stderr: output.stderr.trim().to_owned(),
-            }),
-        };
-        let _ = std::fs::remove_file(&path);
-        bytes
+        self.run(&segment.to_string())
+    }
+
+    fn fetch_history(&self, timeline: TimelineId) -> Result<Option<Vec<u8>>, WalFetchError> {
+        self.run(&timeline.history_file())
     }
 }
 
@@ -181,7 +204,7 @@ mod tests {
         let command =
             RestoreCommand { command: "get %f '%p' 100%% %x".into(), scratch: "/s".into() };
         assert_eq!(
-            command.line(segment(), Path::new("/s/a")),
+            command.line("000000010000000000000002", Path::new("/s/a")),
             "get 000000010000000000000002 '/s/a' 100% %x"
         );
     }

@@ -12,7 +12,7 @@ use super::file::{Copied, copy_file, listed, write_file};
 use super::pool::{self, Pace};
 use super::root::{Attributes, Root, is_root};
 use super::scan::{Choice, Tree, io_error, scan};
-use super::{CopyOptions, CopyReport};
+use super::{CopyOptions, CopyReport, sync};
 use crate::provider::Watch;
 use crate::{ListedFile, SnapshotError};
 
@@ -126,7 +126,6 @@ impl<'a> TreeCopy<'a> {
 
     /// Gives the directories their attributes and waits until everything is on disk.
     pub(crate) fn finish(mut self, watch: Watch<'_>) -> Result<CopyReport, SnapshotError> {
-        self.sync_files(watch)?;
         // From the deepest up, so that nobody can enter a directory whose content we still have to reach.
         for (path, attributes) in self.tree.directories.iter().rev() {
             let attributes = attributes.owned_by(self.options.owner);
@@ -135,9 +134,25 @@ impl<'a> TreeCopy<'a> {
                 .and_then(|directory| attributes.set(&directory))
                 .map_err(io_error(&self.to, "set the attributes of directory", path))?;
         }
-        self.sync_directories(watch)?;
+        self.sync(watch)?;
         self.finished = true;
         Ok(report(std::mem::take(&mut self.copied)))
+    }
+
+    /// Waits until everything is on disk; `copy_tree` says why in this way.
+    fn sync(&self, watch: Watch<'_>) -> Result<(), SnapshotError> {
+        let to = &self.to;
+        if sync::filesystem_tells_failures() {
+            // On a thread, because the watch has to be asked meanwhile.
+            pool::run(&[()], 1, watch, &|(), _| {
+                to.sync_filesystem().map_err(io_error(to, "sync", Path::new("")))
+            })?;
+        } else {
+            self.sync_files(watch)?;
+            self.sync_directories(watch)?;
+        }
+        let top = self.to.full(Path::new(""));
+        Ok(durable::sync_directory(top.parent().unwrap_or(&top))?)
     }
 
     fn sync_files(&self, watch: Watch<'_>) -> Result<(), SnapshotError> {
@@ -162,8 +177,6 @@ impl<'a> TreeCopy<'a> {
                 .and_then(|directory| fs::File::from(directory).sync_all())
                 .map_err(io_error(&self.to, "sync directory", path))?;
         }
-        let top = self.to.full(Path::new(""));
-        durable::sync_directory(top.parent().unwrap_or(&top))?;
         Ok(())
     }
 

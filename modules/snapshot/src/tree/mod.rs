@@ -5,6 +5,7 @@ mod file;
 pub(crate) mod pool;
 pub(crate) mod root;
 pub(crate) mod scan;
+mod sync;
 
 use std::path::Path;
 
@@ -73,10 +74,12 @@ impl CopyReport {
 ///
 /// Owner (if we are root), permission bits and modification times are kept, those of directories included;
 /// a symbolic link is copied as a link; sockets, pipes and devices are left out; a file that vanishes meanwhile is
-/// left out as well. Until all is copied only the caller can enter `to`. When this returns `Ok` everything is on
-/// disk: each file was synced after the last one was written, which lets the kernel write all of them first, then
-/// each directory, then the directory that `to` is in. (One syncfs(2) would be quicker, but would also wait for
-/// everybody else's writing, and before Linux 5.8 it does not report a disk's failure.)
+/// left out as well. Until all is copied only the caller can enter `to`. When this returns `Ok` everything is on disk:
+/// by one syncfs(2) on `to`, which was opened before the first byte was written, so that every failure to write since
+/// then is reported, and an fsync(2) of the directory that `to` is in. An fsync(2) of each of 3,000 small files took
+/// twenty times as long (0.9 s against 0.05 s on ext4, with a disk whose flushes are cheap). The price is that it also
+/// waits for what others have written to that filesystem. Before Linux 5.8 syncfs(2) reports no failures, and each
+/// file and directory is synced by itself.
 ///
 /// `watch` is asked about every half second.
 ///

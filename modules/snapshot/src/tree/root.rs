@@ -102,6 +102,12 @@ impl Root {
         Ok(unlinkat(&self.fd, relative, AtFlags::REMOVEDIR)?)
     }
 
+    /// Waits until everything on this filesystem is on disk. A failure to write anything since this directory was
+    /// opened is an error, see [`super::sync`].
+    pub(crate) fn sync_filesystem(&self) -> io::Result<()> {
+        Ok(rustix::fs::syncfs(&self.fd)?)
+    }
+
     pub(crate) fn is_empty(&self) -> io::Result<bool> {
         for entry in self.entries(Path::new(""))? {
             if !matches!(entry?.file_name().to_bytes(), b"." | b"..") {

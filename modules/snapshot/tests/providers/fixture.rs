@@ -122,6 +122,7 @@ impl Drop for Mounted {
     }
 }
 
+#[expect(clippy::print_stdout, reason = "a test that is skipped says so")]
 fn mounts_wanted() -> bool {
     if std::env::var_os("BACKSTAY_NO_MOUNTS").is_some_and(|value| value == "1") {
         println!("skipped: BACKSTAY_NO_MOUNTS=1 says that nothing can be mounted here");

@@ -41,17 +41,25 @@ pub(crate) fn start(task: &BackupStart, findings: Findings) -> Result<Returns, F
         Ok(ready) => ready,
         Err(error) => return Err(give_up(task, record, error.explain())),
     };
-    if let Err(failure) =
-        local::confirm_start(&findings.facts.data_directory, start_of(&ready)?.lsn)
-    {
-        let client =
-            crate::sessions::client(&task.store, &task.session, crate::sessions::PATIENCE)?;
-        let left = client.abort(&failure.message);
-        return Err(give_up(task, ready.record, failure)
-            .value("backup_mode", if left.is_ok() { "off" } else { "unknown" }));
+    match confirm(&findings, &ready) {
+        Ok(()) => reply(findings, &ready),
+        Err(failure) => Err(leave(task, ready.record, failure)),
     }
-    note_start(&ready.record, start_of(&ready)?)?;
-    reply(findings, &ready)
+}
+
+/// That the files here are this server's, and that the repository knows of the
+/// start.
+fn confirm(findings: &Findings, ready: &Ready) -> Result<(), Failure> {
+    let start = start_of(ready)?;
+    local::confirm_start(&findings.facts.data_directory, start.lsn)?;
+    note_start(&ready.record, start)
+}
+
+/// Out of backup mode again, because the start could not be confirmed.
+fn leave(task: &BackupStart, record: SessionRecord, failure: Failure) -> Failure {
+    let client = crate::sessions::client(&task.store, &task.session, crate::sessions::PATIENCE);
+    let left = client.is_ok_and(|client| client.abort(&failure.message).is_ok());
+    give_up(task, record, failure).value("backup_mode", if left { "off" } else { "unknown" })
 }
 
 fn note_start(record: &SessionRecord, start: &StartRecord) -> Result<(), Failure> {

@@ -36,7 +36,7 @@ pub(crate) fn examine(task: &BackupStart) -> Result<Findings, Failure> {
     let os_user = login::operating_system_user(task.os_user.as_deref(), &task.login)?;
     let mut server = login::connect(&task.login, os_user.as_ref(), "backstay backup_start")?;
     let identity = server.identity().map_err(|error| error.explain())?;
-    enough_privileges(task, &mut server)?;
+    enough_privileges(task, &mut server, identity.in_recovery)?;
     let facts = server.facts().map_err(|error| error.explain())?;
     no_pooler(task, os_user.as_ref(), &identity, &facts)?;
     wal_level_suffices(&facts)?;
@@ -102,8 +102,12 @@ fn no_such_session(task: &BackupStart) -> Result<(), Failure> {
     }
 }
 
-fn enough_privileges(task: &BackupStart, server: &mut Server) -> Result<(), Failure> {
-    let found = server.privileges(task.keep_wal).map_err(|error| error.explain())?;
+fn enough_privileges(
+    task: &BackupStart,
+    server: &mut Server,
+    on_standby: bool,
+) -> Result<(), Failure> {
+    let found = server.privileges(task.keep_wal, on_standby).map_err(|error| error.explain())?;
     if found.missing.is_empty() {
         return Ok(());
     }
