@@ -19,6 +19,7 @@ pub struct Container {
     nspawn: Child,
     port: Port,
     place: Place,
+    kills: bool,
 }
 
 impl Container {
@@ -72,7 +73,8 @@ impl Container {
             nspawn.arg(format!("--bind={}", directory.display()));
         }
         let nspawn = nspawn.stdout(log.try_clone().expect("a second handle")).stderr(log).spawn();
-        let mut container = Self { nspawn: nspawn.expect("setpriv can be started"), port, place };
+        let nspawn = nspawn.expect("setpriv can be started");
+        let mut container = Self { nspawn, port, place, kills: kill_user_processes };
         container.wait_for_ssh();
         container
     }
@@ -130,12 +132,21 @@ impl Container {
         String::from_utf8_lossy(&run(&mut self.command(line)).stdout).trim().to_owned()
     }
 
-    /// Waits until logind knows of no session: what it kills at logout is dead.
+    /// Waits until every login has ended for logind: where it kills, what it
+    /// kills is dead then; where it does not, what was left behind runs in a
+    /// session that is "closing".
     pub fn wait_until_logged_out(&self) {
+        let sessions = "for s in $(loginctl list-sessions --no-legend | awk '{print $1}'); do \
+            echo $(loginctl show-session $s --property=Class --property=State); done";
         wait_until("logind has closed every session", Duration::from_secs(60), || {
+            let found = self.shell(sessions);
+            let open = found
+                .lines()
+                // a login, not the manager of a user's services
+                .filter(|session| session.split(' ').any(|word| word == "Class=user"))
+                .filter(|session| self.kills || !session.contains("State=closing"));
             // asked from a session, which is one itself
-            let sessions = self.shell("loginctl list-sessions --no-legend | grep -c .");
-            sessions == "1"
+            open.count() == 1
         });
     }
 }

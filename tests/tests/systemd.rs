@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use backstay_tests::place::{User, cache};
-use backstay_tests::{Ansible, Backup, Become, Container, Core, Login, Server, need, wait_until};
-use serde_json::json;
+use backstay_tests::{
+    Ansible, Backup, Become, Container, Core, Login, Outcome, Run, Server, need, wait_until,
+};
+use serde_json::{Value, json};
 
 /// The fixture itself: with `KillUserProcesses=yes` logind kills what a login
 /// leaves behind, so that the other tests here prove something.
@@ -17,37 +19,152 @@ fn logind_kills_what_a_login_left_behind() {
     let count = "pgrep -cx sleep || true";
     let kind = Container::boot(false, &[]);
     let _ = kind.shell(leave);
-    // the session stays as "closing" while they live; logind would kill at once
-    std::thread::sleep(Duration::from_secs(2));
+    kind.wait_until_logged_out();
     assert_eq!(kind.shell(count), "2");
     let strict = Container::boot(true, &[]);
     let _ = strict.shell(leave);
     wait_until("logind has killed both", Duration::from_secs(30), || strict.shell(count) == "0");
 }
 
-/// A keeper that root started stays in backup mode when the connection is
-/// closed and the login has ended.
+/// A server outside, a container that sees its files, and the tasks that save
+/// it from in there, over ssh.
+struct Scene {
+    backup: Backup,
+    ansible: Ansible,
+    container: Container,
+    server: Server,
+}
+
+impl Scene {
+    fn of(major: u32, kill_user_processes: bool, whom: Become) -> Self {
+        let server = Server::builder().major(major).start();
+        let user = match &whom {
+            Become::User(name) => User::named(name),
+            _ => User::current(),
+        };
+        let backup = Backup::of(&server, Login::Socket, &user);
+        let bound = [server.place().path(), backup.place().path(), &cache().join("postgresql")];
+        let container = Container::boot(kill_user_processes, &bound);
+        let ansible = Ansible::ssh_to(Core::Newest, &container.access()).becoming(whom);
+        Self { backup, ansible, container, server }
+    }
+
+    /// Enters backup mode, then closes the connection as happens some time
+    /// after a play, and waits until the login is over.
+    fn start_and_log_out(&self, more: &Value) -> Outcome {
+        let run = self.ansible.tasks(&json!([self.backup.start(more)])).ok();
+        let start = run.task("backup_start").clone();
+        assert!(self.keeper_runs(&start));
+        self.ansible.close_connection();
+        self.container.wait_until_logged_out();
+        start
+    }
+
+    fn keeper_runs(&self, start: &Outcome) -> bool {
+        let pid = &start.result["keeper_pid"];
+        self.container.shell(&format!("test -d /proc/{pid} && echo yes || echo no")) == "yes"
+    }
+
+    /// Where systemd counts the keeper, and as whom it runs.
+    fn home_and_user(&self, start: &Outcome) -> (String, String) {
+        let pid = &start.result["keeper_pid"];
+        let ask = |what: &str| self.container.shell(&format!("ps -o {what}= -p {pid}"));
+        (ask("unit"), ask("uid"))
+    }
+
+    /// Over a new connection: all that comes after the start.
+    fn rest(&self, start: &Outcome) -> Run {
+        let session = json!({"session": start.text("session")});
+        let tasks = [
+            self.backup.info(&session),
+            self.backup.snapshot(&session),
+            self.backup.stop(&session),
+            self.backup.fetch(&session),
+        ];
+        self.ansible.tasks(&json!(tasks))
+    }
+
+    fn has_keeper_session(&self) -> bool {
+        let count = "select count(*) from pg_stat_activity where application_name like 'backstay%'";
+        self.server.query(count) != "0"
+    }
+}
+
+fn assert_complete(run: Run) {
+    let run = run.ok();
+    let info = &run.task("backup_info").result["sessions"][0];
+    assert_eq!(info["in_backup_mode"], json!(true), "{info:#}");
+    assert!(run.task("backup_stop").text("backup_label").contains("START WAL LOCATION"));
+    assert_eq!(run.task("wal_fetch").text("state"), "complete");
+}
+
+fn warnings(outcome: &Outcome) -> String {
+    outcome.result["warnings"].to_string()
+}
+
+/// A keeper that root started, for itself or for another user, stays in backup
+/// mode when the connection is closed and the login has ended, although logind
+/// kills all that a login leaves behind.
 #[test]
 fn a_keeper_of_root_outlives_its_login() {
     if !need::can_run(Container::possible()) {
         return;
     }
-    let server = Server::builder().start();
-    let backup = Backup::of(&server, Login::Socket, &User::current());
-    let bound = [server.place().path(), backup.place().path(), &cache().join("postgresql")];
-    let container = Container::boot(true, &bound);
-    let ansible = Ansible::ssh_to(Core::Newest, &container.access()).becoming(Become::Root);
-    let start = ansible.tasks(&json!([backup.start(&json!({}))])).ok();
-    let session = start.task("backup_start").text("session").to_owned();
-    ansible.close_connection();
-    container.wait_until_logged_out();
-    let rest = json!([
-        backup.info(&json!({"session": session})),
-        backup.snapshot(&json!({"session": session})),
-        backup.stop(&json!({"session": session})),
-        backup.fetch(&json!({"session": session})),
-    ]);
-    let run = ansible.tasks(&rest).ok();
-    assert_eq!(run.task("backup_info").result["sessions"][0]["in_backup_mode"], json!(true));
-    assert_eq!(run.task("wal_fetch").text("state"), "complete");
+    let scene = Scene::of(16, true, Become::Root);
+    let other = User::of_servers();
+    for (more, uid) in [(json!({}), 0), (json!({"os_user": other.name}), other.uid)] {
+        let start = scene.start_and_log_out(&more);
+        assert!(!warnings(&start).contains("logind"), "{}", warnings(&start));
+        let (unit, user) = scene.home_and_user(&start);
+        assert!(unit.starts_with("backstay-") && unit.ends_with(".scope"), "it is in {unit}");
+        assert_eq!(user, uid.to_string());
+        assert_complete(scene.rest(&start));
+        // and leaves nothing of itself behind
+        wait_until("its scope is gone", Duration::from_secs(20), || {
+            scene.container.shell("systemctl list-units --all --no-legend 'backstay-*'").is_empty()
+        });
+    }
+}
+
+/// Who is not root cannot leave the login: that is said at the start, and the
+/// keeper's end is told as what it was.
+#[test]
+fn a_keeper_that_logind_kills_was_warned_of_and_is_told() {
+    if !need::can_run(Container::possible()) {
+        return;
+    }
+    let scene = Scene::of(15, true, Become::User(User::of_servers().name));
+    let start = scene.start_and_log_out(&json!({}));
+    assert!(warnings(&start).contains("KillUserProcesses=yes"), "{}", warnings(&start));
+    assert!(!scene.keeper_runs(&start) && !scene.has_keeper_session());
+    let session = json!({"session": start.text("session")});
+    let stop = scene.ansible.tasks(&json!([scene.backup.stop(&session)]));
+    assert_eq!(stop.status, 2, "{}", stop.output);
+    let failure = stop.failure();
+    assert_eq!(failure.text("error_kind"), "backup_aborted", "{:#}", failure.result);
+    assert_eq!(failure.text("backup_mode"), "off");
+    let said = failure.text("msg");
+    assert!(said.contains("the keeper was told to end by SIG"), "{said}");
+    let info = scene.ansible.tasks(&json!([scene.backup.info(&session)])).ok();
+    let info = &info.task("backup_info").result["sessions"][0];
+    assert_eq!(
+        (&info["state"], &info["in_backup_mode"]),
+        (&json!("aborted"), &json!(false)),
+        "{info:#}"
+    );
+}
+
+/// The default of Debian and Ubuntu: there a login's processes may stay.
+#[test]
+fn a_keeper_of_another_user_outlives_its_login_where_logind_lets_it() {
+    if !need::can_run(Container::possible()) {
+        return;
+    }
+    let scene = Scene::of(17, false, Become::User(User::of_servers().name));
+    let start = scene.start_and_log_out(&json!({}));
+    assert!(!warnings(&start).contains("logind"), "{}", warnings(&start));
+    let (unit, user) = scene.home_and_user(&start);
+    assert!(unit.starts_with("session-"), "it is in {unit}");
+    assert_eq!(user, User::of_servers().uid.to_string());
+    assert_complete(scene.rest(&start));
 }

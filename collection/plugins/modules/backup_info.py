@@ -18,6 +18,7 @@ author:
   - The backstay authors (@backstay)
 extends_documentation_fragment:
   - backstay.postgresql.attributes
+  - backstay.postgresql.login
   - backstay.postgresql.state
 options:
   session:

@@ -305,7 +305,7 @@ log:
   description: File that the started server writes its log into.
   type: str
   returned: when O(start=true)
-  sample: /srv/restored/backstay_start.log
+  sample: /srv/restored/backstay_recovery.log
 source:
   description: What the files were taken from.
   type: str

@@ -8,11 +8,20 @@ use serde_json::{Map, Value, json};
 use session::{Client, SessionId, SessionRecord, SessionState, Store};
 
 use crate::failure::Explain;
+use crate::login;
 
 /// Where records are.
-pub(crate) const STATE_DIRECTORY: OptionSpec = OptionSpec::new("state_directory", Kind::Path);
+const STATE_DIRECTORY: OptionSpec = OptionSpec::new("state_directory", Kind::Path);
 /// The handle, where a module cannot do without.
 pub(crate) const SESSION: OptionSpec = OptionSpec::new("session", Kind::Str).required();
+
+/// The options of a module: those that every module has, so that
+/// `module_defaults` of the action group can set them once, and its own. A
+/// module that works through a session does not connect; there the login
+/// options are accepted and the keeper's connection is used.
+pub(crate) fn options(own: &[OptionSpec]) -> Vec<OptionSpec> {
+    [login::OPTIONS, &[STATE_DIRECTORY], own].concat()
+}
 
 /// How long a keeper may take for an answer that needs no work of the server,
 /// in seconds.

@@ -19,10 +19,12 @@ impl RecoveryError {
                 let mut hints = source.hints();
                 let paths: Vec<_> =
                     leftovers.iter().map(|path| format!("\"{}\"", path.display())).collect();
-                hints.push(format!(
-                    "What is there cannot be started. Run the restore again, which begins anew, or remove {}.",
-                    paths.join(", ")
-                ));
+                hints.push(if paths.is_empty() {
+                    "What is there cannot be started. Run the restore again, which goes on.".to_owned()
+                } else {
+                    let paths = paths.join(", ");
+                    format!("What is there cannot be started. Run the restore again, which begins anew, or remove {paths}.")
+                });
                 hints
             }
             Self::ConfigurationMissing { source_config_file, .. } => {

@@ -156,7 +156,7 @@ fn ownership(
     let (uid, gid, mode) = in_place.map_or((found.uid(), found.gid(), found.mode()), |marker| {
         (marker.uid, marker.gid, marker.mode)
     });
-    let mode = if mode & 0o050 == 0o050 { 0o750 } else { 0o700 };
+    let mode = if mode & 0o077 == 0o050 { 0o750 } else { 0o700 };
     let ownership =
         Ownership { uid: restore.owner.unwrap_or(uid), gid: restore.group.unwrap_or(gid), mode };
     let us = nix::unistd::geteuid();

@@ -80,17 +80,10 @@ fn files(layout: &Layout, specs: &Map<String, Value>) -> Result<Vec<String>, Xta
     let expected: BTreeSet<String> = specs.keys().cloned().collect();
     let runtime = staged.join("meta/runtime.yml");
     let runtime = fs::read_to_string(&runtime).map_err(XtaskError::file("read", &runtime))?;
-    let with_login = |spec: &Value| spec.get("login_host").is_some();
-    let login = specs
-        .iter()
-        .filter(|(_, spec)| with_login(spec))
-        .map(|(module, _)| module.clone())
-        .collect();
     let places = [
         ("plugins/modules", stems(&staged.join("plugins/modules"), ".py")?, &expected),
         ("plugins/action", stems(&staged.join("plugins/action"), ".py")?, &expected),
         ("the action group \"all\"", action_group(&runtime, "all"), &expected),
-        ("the action group \"login\"", action_group(&runtime, "login"), &login),
     ];
     let mut findings = vec![];
     for (place, found, expected) in places {

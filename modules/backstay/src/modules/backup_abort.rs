@@ -12,11 +12,10 @@ use crate::{manifest, sessions};
 
 /// Its options.
 pub(crate) fn options() -> Vec<OptionSpec> {
-    vec![
+    sessions::options(&[
         OptionSpec::new("session", Kind::Str),
-        sessions::STATE_DIRECTORY,
         OptionSpec::new("reason", Kind::Str),
-    ]
+    ])
 }
 
 /// The module.

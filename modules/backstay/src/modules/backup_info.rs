@@ -9,7 +9,7 @@ use crate::sessions;
 
 /// Its options.
 pub(crate) fn options() -> Vec<OptionSpec> {
-    vec![OptionSpec::new("session", Kind::Str), sessions::STATE_DIRECTORY]
+    sessions::options(&[OptionSpec::new("session", Kind::Str)])
 }
 
 /// The module.

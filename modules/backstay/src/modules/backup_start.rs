@@ -14,9 +14,7 @@ use crate::{login, manifest, sessions};
 
 /// Its options.
 pub(crate) fn options() -> Vec<OptionSpec> {
-    let mut options = login::OPTIONS.to_vec();
-    options.extend([
-        sessions::STATE_DIRECTORY,
+    sessions::options(&[
         OptionSpec::new("repository", Kind::Str).required(),
         OptionSpec::new("cluster", Kind::Str).default(Default::Str("main")),
         OptionSpec::new("backup_id", Kind::Str),
@@ -31,8 +29,7 @@ pub(crate) fn options() -> Vec<OptionSpec> {
         OptionSpec::new("concurrent", Kind::Bool).default(Default::Bool(false)),
         OptionSpec::new("os_user", Kind::Str),
         OptionSpec::new("runtime_directory", Kind::Path),
-    ]);
-    options
+    ])
 }
 
 /// The module.

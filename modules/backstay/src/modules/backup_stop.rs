@@ -13,11 +13,10 @@ use crate::{manifest, sessions};
 
 /// Its options.
 pub(crate) fn options() -> Vec<OptionSpec> {
-    vec![
+    sessions::options(&[
         sessions::SESSION,
-        sessions::STATE_DIRECTORY,
         OptionSpec::new("wait_timeout", Kind::Int).default(Default::Int(300)),
-    ]
+    ])
 }
 
 /// The module.

@@ -17,12 +17,11 @@ use serde_json::{Map, Value, json};
 
 use super::snapshot_create;
 use crate::failure::Explain;
-use crate::{login, manifest};
+use crate::{login, manifest, sessions};
 
 /// Its options.
 pub(crate) fn options() -> Vec<OptionSpec> {
-    let mut options = login::OPTIONS.to_vec();
-    options.extend([
+    sessions::options(&[
         OptionSpec::new("repository", Kind::Str).required(),
         OptionSpec::new("cluster", Kind::Str).default(Default::Str("main")),
         OptionSpec::new("backup_id", Kind::Str),
@@ -58,8 +57,7 @@ pub(crate) fn options() -> Vec<OptionSpec> {
         OptionSpec::new("start", Kind::Bool).default(Default::Bool(false)),
         OptionSpec::new("wait_timeout", Kind::Int).default(Default::Int(3600)),
         OptionSpec::new("bin_dir", Kind::Path),
-    ]);
-    options
+    ])
 }
 
 /// The module.

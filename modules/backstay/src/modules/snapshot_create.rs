@@ -20,9 +20,8 @@ const WATCH_EVERY: Duration = Duration::from_secs(2);
 
 /// Its options.
 pub(crate) fn options() -> Vec<OptionSpec> {
-    vec![
+    sessions::options(&[
         sessions::SESSION,
-        sessions::STATE_DIRECTORY,
         OptionSpec::new("provider", Kind::Str)
             .choices(&["btrfs", "files", "command"])
             .default(Default::Str("files")),
@@ -33,7 +32,7 @@ pub(crate) fn options() -> Vec<OptionSpec> {
             .default(Default::Str("auto")),
         OptionSpec::new("command", Kind::StrList),
         OptionSpec::new("wait_timeout", Kind::Int).default(Default::Int(3600)),
-    ]
+    ])
 }
 
 /// The module.

@@ -17,9 +17,8 @@ use crate::{manifest, sessions};
 
 /// Its options.
 pub(crate) fn options() -> Vec<OptionSpec> {
-    vec![
+    sessions::options(&[
         sessions::SESSION,
-        sessions::STATE_DIRECTORY,
         OptionSpec::new("source", Kind::Str)
             .choices(&["auto", "pg_wal", "archive", "restore_command"])
             .default(Default::Str("auto")),
@@ -30,7 +29,7 @@ pub(crate) fn options() -> Vec<OptionSpec> {
             .choices(&["auto", "require", "skip"])
             .default(Default::Str("auto")),
         OptionSpec::new("bin_dir", Kind::Path),
-    ]
+    ])
 }
 
 /// The module.

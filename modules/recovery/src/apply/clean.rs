@@ -37,6 +37,11 @@ const EMPTIED_DIRECTORIES: &[&str] = &[
     "pg_subtrans",
 ];
 
+/// Whether this path below the data directory is one of the stale files.
+pub(crate) fn is_stale(path: &Path) -> bool {
+    STALE_FILES.iter().any(|name| path == Path::new(name))
+}
+
 /// Cleans the top of the data directory. Symbolic links are never followed.
 pub(crate) fn stale(data_directory: &Path) -> Result<(), RecoveryError> {
     for name in STALE_FILES {

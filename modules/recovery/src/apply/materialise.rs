@@ -184,15 +184,21 @@ fn copy(plan: &RestorePlan, piece: &Piece, to: &Path) -> Result<Copied, Recovery
     Ok(Copied { files: u64::try_from(files.len()).unwrap_or(u64::MAX), bytes })
 }
 
-/// The control file is copied apart, under its held name; old WAL is of no use.
+/// The control file is copied apart, under its held name; what a cleaning would remove anyway need not come, and a
+/// `postmaster.pid` must not: it could name a process that runs.
 fn choose(path: &Path, is_data: bool) -> Choice {
-    if is_data && path == Path::new(CONTROL) {
+    if is_data && (path == Path::new(CONTROL) || clean::is_stale(path)) {
         Choice::Skip
     } else if is_data && path == Path::new("pg_wal") {
         Choice::Empty
     } else {
         Choice::Copy
     }
+}
+
+/// Whether a listed file has to be among the copied ones.
+fn is_wanted(path: &Path, is_data: bool) -> bool {
+    !is_data || !(path.starts_with("pg_wal") || clean::is_stale(path))
 }
 
 fn hold_a_copy(piece: &Piece, to: &Path) -> Result<ListedFile, RecoveryError> {
@@ -226,8 +232,7 @@ fn same_files(
     let prefix = format!("{}/", piece.name);
     for (name, _) in listing.range(prefix.clone()..) {
         let Some(path) = name.strip_prefix(&prefix) else { break };
-        let wanted = !is_data || !Path::new(path).starts_with("pg_wal");
-        if wanted && !seen.contains(name) {
+        if is_wanted(Path::new(path), is_data) && !seen.contains(name) {
             return Err(RecoveryError::FileMissing { path: piece.from.join(path) });
         }
     }

@@ -105,6 +105,12 @@ fn of_the_backup() -> Vec<(RecoveryError, &'static str, &'static str)> {
             "the data directory of backup \"b\" holds no \"postgresql.conf\"",
             "configuration_missing",
         ),
+    ]
+}
+
+fn of_files() -> Vec<(RecoveryError, &'static str, &'static str)> {
+    let backup_id = || "b".to_owned();
+    vec![
         (
             RecoveryError::ChecksumMismatch {
                 path: path(),
@@ -161,7 +167,6 @@ fn of_the_backup() -> Vec<(RecoveryError, &'static str, &'static str)> {
 }
 
 fn of_the_recovery() -> Vec<(RecoveryError, &'static str, &'static str)> {
-    let log = || vec!["FATAL:  x.".to_owned()];
     vec![
         (
             RecoveryError::TargetBeforeBackupEnd {
@@ -200,6 +205,12 @@ fn of_the_recovery() -> Vec<(RecoveryError, &'static str, &'static str)> {
             "could not run pg_ctl",
             "program_failed",
         ),
+    ]
+}
+
+fn of_the_server() -> Vec<(RecoveryError, &'static str, &'static str)> {
+    let log = || vec!["FATAL:  x.".to_owned()];
+    vec![
         (
             RecoveryError::RecoveryTargetNotReached { target: "x".to_owned(), log: log() },
             "recovery ended before the target x was reached",
@@ -229,8 +240,8 @@ fn of_the_recovery() -> Vec<(RecoveryError, &'static str, &'static str)> {
 
 #[test]
 fn every_text_and_kind() {
-    let cases = of_the_place().into_iter().chain(of_the_backup()).chain(of_the_recovery());
-    for (error, text, kind) in cases {
+    let cases = [of_the_place(), of_the_backup(), of_files(), of_the_recovery(), of_the_server()];
+    for (error, text, kind) in cases.into_iter().flatten() {
         assert_eq!(error.to_string(), text);
         assert_eq!(error.kind(), kind, "{text}");
         let stalled = matches!(error, RecoveryError::RecoveryStalled { .. });
