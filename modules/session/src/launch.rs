@@ -142,14 +142,17 @@ pub fn launch(
 /// session. A scope (not a service) keeps the caller's SELinux domain.
 #[expect(clippy::disallowed_methods, reason = "the keeper is started here and nowhere else")]
 fn scope(session: &str) -> Command {
-    let unit: String = session.chars().map(|c| if c == '.' { '-' } else { c }).collect();
+    let name: String = session.chars().map(|c| if c == '.' { '-' } else { c }).collect();
+    // Two state directories may hold sessions of one name, and of "a-b.c" and
+    // "a.b-c" the same remains: the process id tells their units apart.
+    let us = std::process::id();
     let mut command = Command::new("systemd-run");
     command
         .args(["--scope", "--quiet", "--collect"])
-        .arg(format!("--unit=backstay-{unit}"))
+        .arg(format!("--unit=backstay-{name}-{us}"))
         .arg("--")
         // Our file may vanish under us, /proc/<pid>/exe does not.
-        .arg(format!("/proc/{}/exe", std::process::id()))
+        .arg(format!("/proc/{us}/exe"))
         .arg(KEEPER_COMMAND);
     command
 }

@@ -18,7 +18,7 @@ mod record;
 mod store;
 
 pub use client::{Client, KeeperFailure};
-pub use directories::{runtime_directory, socket_path, state_directory};
+pub use directories::{runtime_directory, socket_path, state_directory, sweep};
 pub use error::{BackupState, SessionError};
 pub use id::SessionId;
 pub use keeper::run as run_keeper;

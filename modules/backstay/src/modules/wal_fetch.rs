@@ -155,7 +155,11 @@ impl WalFetch {
                 wanted: SessionState::Stopped.as_str(),
             },
         };
-        error.explain()
+        let failure = error.explain();
+        if state == SessionState::InProgress {
+            return failure.hint("Run backup_stop first.");
+        }
+        failure
     }
 
     fn fetch(&self, plan: &Plan) -> Result<(Vec<FetchedSegment>, Option<FileEntry>), Failure> {

@@ -26,6 +26,7 @@ const ORDER_LIMIT: u64 = 8 << 20;
 /// When the order cannot be read. What goes wrong later is in the record.
 pub fn run(detach: bool) -> Result<(), SessionError> {
     let failed = |error: std::io::Error| SessionError::Launch { reason: error.to_string() };
+    close_inherited();
     // Fails only for the leader of a process group, which is then already on
     // its own (systemd-run's case).
     let _ = nix::unistd::setsid();

@@ -152,7 +152,8 @@ impl<'a> TreeCopy<'a> {
             self.sync_directories(watch)?;
         }
         let top = self.to.full(Path::new(""));
-        Ok(durable::sync_directory(top.parent().unwrap_or(&top))?)
+        let parent = top.parent().filter(|parent| !parent.as_os_str().is_empty());
+        Ok(durable::sync_directory(parent.unwrap_or(Path::new(".")))?)
     }
 
     fn sync_files(&self, watch: Watch<'_>) -> Result<(), SnapshotError> {

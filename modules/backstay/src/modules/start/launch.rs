@@ -185,6 +185,7 @@ fn make_directories(
     };
     let folder: PathBuf = record.socket.parent().map(Path::to_path_buf).unwrap_or_default();
     durable::private_directory(&task.runtime_directory, None, 0o711).map_err(explain)?;
+    session::sweep(&task.runtime_directory);
     durable::private_directory(&folder, owner, 0o700).map_err(explain)
 }
 
