@@ -340,6 +340,7 @@ impl Reply {
     /// It failed with one of these kinds, and says that of the backup mode.
     #[track_caller]
     pub fn assert_failed(&self, kinds: &[&str], backup_mode: &str) {
+        assert_eq!(self.result["failed"], json!(true), "{:#}", self.result);
         assert_failed(&self.result, kinds, backup_mode);
     }
 
@@ -361,7 +362,6 @@ impl Reply {
 /// When it is anything else.
 #[track_caller]
 pub fn assert_failed(result: &Value, kinds: &[&str], backup_mode: &str) {
-    assert_eq!(result["failed"], json!(true), "it did not fail: {result:#}");
     let kind = result["error_kind"].as_str().unwrap_or_default();
     assert!(kinds.contains(&kind), "\"{kind}\" is not of {kinds:?}: {result:#}");
     assert_eq!(result["backup_mode"], json!(backup_mode), "{result:#}");

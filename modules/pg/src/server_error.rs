@@ -44,6 +44,16 @@ impl Cause {
         }
     }
 
+    /// No answer within so many seconds.
+    pub(crate) fn silence(seconds: u64) -> Cause {
+        Cause {
+            text: format!("no answer within {seconds} s"),
+            state: None,
+            server_hint: None,
+            closed: false,
+        }
+    }
+
     fn is(&self, state: &SqlState) -> bool {
         self.state.as_ref() == Some(state)
     }

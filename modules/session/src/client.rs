@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 use nix::unistd::geteuid;
@@ -11,7 +11,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::protocol::{LINE_LIMIT, Outcome, PROTOCOL, Request, Response, Verb};
-use crate::{BackupState, SessionError, SessionId, SessionRecord, SessionState, Store};
+use crate::{BackupState, SessionError, SessionId, SessionRecord, Store};
+
+/// How long a killed process may take to vanish after its sockets are closed.
+const DYING: Duration = Duration::from_secs(1);
 
 /// An error as the keeper tells it.
 #[derive(Debug, Clone, Serialize, Deserialize, thiserror::Error)]
@@ -45,6 +48,7 @@ impl KeeperFailure {
 /// WAL.
 #[derive(Debug)]
 pub struct Client {
+    store: Store,
     record: SessionRecord,
     patience: Duration,
 }
@@ -64,7 +68,7 @@ impl Client {
         if let Some(reason) = record.reason() {
             return Err(SessionError::Ended { session: session.clone(), reason });
         }
-        Ok(Client { record, patience })
+        Ok(Client { store: store.clone(), record, patience })
     }
 
     /// The record as found on disk.
@@ -199,11 +203,18 @@ impl Client {
             let said = format!("no answer within {} s", self.patience.as_secs());
             return self.unreachable(std::io::Error::new(std::io::ErrorKind::TimedOut, said));
         }
-        if !self.record.keeper_is_alive()
-            && matches!(self.record.state, SessionState::Starting | SessionState::InProgress)
-            && let Some(reason) = self.record.reason()
-        {
-            return SessionError::Ended { session, reason };
+        // Read again: what was found before is from when the keeper lived. One
+        // that is being ended closes its socket a moment before it is gone.
+        let until = Instant::now() + DYING;
+        loop {
+            let now = self.store.read(&session).ok();
+            if let Some(reason) = now.and_then(|record| record.reason()) {
+                return SessionError::Ended { session, reason };
+            }
+            if Instant::now() >= until || !self.record.keeper_is_alive() {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(20));
         }
         self.unreachable(source)
     }

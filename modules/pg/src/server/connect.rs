@@ -1,5 +1,6 @@
 //! From a login to a connection.
 
+use std::sync::mpsc;
 use std::time::Duration;
 
 use postgres::config::{ChannelBinding, SslMode as ClientSslMode};
@@ -8,7 +9,28 @@ use postgres::{Client, NoTls};
 use crate::server_error::{Cause, ServerError};
 use crate::{Endpoint, Login, SslMode, tls};
 
+/// Connects within `connect_timeout`, 0 for no limit. The client's own limit is
+/// for the socket alone: a server that takes the connection and then says
+/// nothing, because it is stopped or its machine swaps, would be waited for
+/// without end.
 pub(super) fn open(login: &Login, application_name: &str) -> Result<Client, ServerError> {
+    if login.connect_timeout == 0 {
+        return connect(login, application_name);
+    }
+    let (say, hear) = mpsc::sync_channel(1);
+    let (login_there, name) = (login.clone(), application_name.to_owned());
+    // Not waited for when it is late: it ends with this process.
+    std::thread::spawn(move || say.send(connect(&login_there, &name)));
+    hear.recv_timeout(Duration::from_secs(login.connect_timeout)).unwrap_or_else(|_| {
+        Err(ServerError::Connect {
+            server: login.describe(),
+            user: login.user.clone(),
+            source: Cause::silence(login.connect_timeout),
+        })
+    })
+}
+
+fn connect(login: &Login, application_name: &str) -> Result<Client, ServerError> {
     let failed = |error: postgres::Error| ServerError::Connect {
         server: login.describe(),
         user: login.user.clone(),

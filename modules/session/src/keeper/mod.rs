@@ -40,6 +40,19 @@ pub fn run(detach: bool) -> Result<(), SessionError> {
     start::run(order)
 }
 
+/// Closes what the caller left open beside the standard streams: a pipe kept by
+/// the keeper would hold its reader until the session ends.
+fn close_inherited() {
+    let Ok(entries) = std::fs::read_dir("/proc/self/fd") else { return };
+    let open: Vec<i32> =
+        entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
+    // The listing's own descriptor is among them and closed by now, which is
+    // an error of no interest.
+    for descriptor in open.into_iter().filter(|descriptor| *descriptor > 2) {
+        let _ = nix::unistd::close(descriptor);
+    }
+}
+
 #[expect(
     clippy::disallowed_methods,
     reason = "the second half of detaching is this program re-executed"

@@ -3,6 +3,7 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -83,7 +84,7 @@ pub(super) fn run(mut session: Session, gone: Option<String>) {
             }
         }
     }
-    session.leave();
+    leave(&session.record.socket);
 }
 
 /// What woke the keeper.
@@ -129,26 +130,41 @@ impl Session {
     }
 
     fn pass_deadline(&mut self) {
-        match &self.phase {
-            Phase::InProgress(_) => {
-                let reason = format!(
-                    "the backup was not stopped by its deadline {}; backup mode has been left",
-                    self.record.deadline
-                );
-                self.give_up("backup_aborted", reason);
-            }
-            // The backup is whole; only its WAL is held no longer.
-            _ => self.phase = Phase::Over,
+        if matches!(self.phase, Phase::InProgress(_)) {
+            let reason = format!(
+                "the backup was not stopped within max_duration, by its deadline {}; backup mode has been left",
+                self.record.deadline
+            );
+            self.give_up("backup_aborted", reason);
+        } else if let Err(error) = self.save_stop() {
+            let reason = format!(
+                "the backup was stopped, but its label could not be stored by the deadline {}: {}",
+                self.record.deadline,
+                chain(&error)
+            );
+            self.give_up("backup_aborted", reason);
         }
+        // A backup that is whole stays so: only its WAL is held no longer.
+        self.phase = Phase::Over;
     }
 
-    /// Ends backup mode, by closing the connection, and writes down why.
+    /// Ends backup mode, by closing the connection, and writes down why. So it
+    /// does where only the label in memory is lost.
     fn give_up(&mut self, kind: &str, reason: String) {
-        if matches!(self.phase, Phase::InProgress(_)) {
+        if !matches!(self.phase, Phase::Over) && self.record.stop.is_none() {
             self.record = self.record.clone().aborted(kind, reason);
             self.keep_record();
         }
         self.phase = Phase::Over;
+    }
+
+    /// What a task hears of a loss: as the record has it, with its time.
+    fn lost(&self, loss: &Loss) -> KeeperFailure {
+        let failure = loss.failure();
+        match self.record.reason() {
+            Some(message) => KeeperFailure { message, ..failure },
+            None => failure,
+        }
     }
 
     fn lose(&mut self, loss: &Loss) {
@@ -219,7 +235,7 @@ impl Session {
             && let Err(loss) = backup.look()
         {
             self.lose(&loss);
-            return Outcome::Failed(loss.failure());
+            return Outcome::Failed(self.lost(&loss));
         }
         Outcome::Record(Box::new(self.record.clone()))
     }
@@ -248,11 +264,16 @@ impl Session {
         let holds_wal = self.record.start.as_ref().is_some_and(|start| start.slot.is_some());
         self.phase = match std::mem::replace(&mut self.phase, Phase::Over) {
             Phase::InProgress(backup) => match backup.stop(holds_wal) {
-                Ok(stopped) => Phase::Stopped(stopped),
+                Ok(stopped) => {
+                    // So that nobody takes a snapshot now, should the label not
+                    // get to disk.
+                    self.record.state = SessionState::Stopped;
+                    Phase::Stopped(stopped)
+                }
                 Err(loss) => {
                     self.record = self.record.clone().aborted(loss.kind, loss.reason.clone());
                     self.keep_record();
-                    return Outcome::Failed(loss.failure());
+                    return Outcome::Failed(self.lost(&loss));
                 }
             },
             other => other,
@@ -291,10 +312,7 @@ impl Session {
     }
 
     fn abort(&mut self, reason: String) -> Outcome {
-        match &self.phase {
-            Phase::InProgress(_) => self.give_up("backup_aborted", reason),
-            _ => self.phase = Phase::Over,
-        }
+        self.give_up("backup_aborted", reason);
         Outcome::Record(Box::new(self.record.clone()))
     }
 
@@ -350,12 +368,13 @@ impl Session {
         failure
     }
 
-    fn leave(&self) {
-        // The folder was made for this socket alone.
-        let _ = std::fs::remove_file(&self.record.socket);
-        if let Some(folder) = self.record.socket.parent() {
-            let _ = std::fs::remove_dir(folder);
-        }
+}
+
+/// The folder was made for this socket alone.
+fn leave(socket: &Path) {
+    let _ = std::fs::remove_file(socket);
+    if let Some(folder) = socket.parent() {
+        let _ = std::fs::remove_dir(folder);
     }
 }
 
@@ -367,6 +386,7 @@ impl Session {
 )]
 fn end_when_hanging(session: &Session) {
     let (store, name) = (session.store.clone(), session.record.session.clone());
+    let socket = session.record.socket.clone();
     let at = session.deadline + GRACE;
     std::thread::spawn(move || {
         std::thread::sleep(at.saturating_duration_since(Instant::now()));
@@ -377,6 +397,7 @@ fn end_when_hanging(session: &Session) {
                 "the server did not answer past the deadline; the keeper has closed its connection";
             let _ = store.write(&record.aborted("backup_aborted", reason));
         }
+        leave(&socket);
         std::process::exit(1);
     });
 }
