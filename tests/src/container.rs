@@ -23,15 +23,32 @@ pub struct Container {
 }
 
 impl Container {
-    /// Whether one can be booted here.
+    /// Whether the test can have one; when not, that is said or is a failure:
+    /// see [`crate::need`].
     ///
-    /// # Errors
+    /// # Panics
     ///
-    /// A sentence saying what is missing.
-    pub fn possible() -> Result<(), String> {
-        crate::need::root()?;
-        crate::need::program("systemd-nspawn")?;
-        crate::need::program("debootstrap")
+    /// When the container's files cannot be made, and in CI when a program is
+    /// missing.
+    #[track_caller]
+    #[must_use]
+    pub fn possible() -> bool {
+        let programs = ["systemd-nspawn", "debootstrap"].into_iter().map(crate::need::program);
+        let found = std::iter::once(crate::need::root()).chain(programs).collect();
+        crate::need::can_run(found) && crate::need::is_allowed(Self::probe())
+    }
+
+    /// Runs one program in a container: namespaces, mounts and control groups
+    /// are what a machine that is a container itself is often denied.
+    fn probe() -> Result<(), String> {
+        let output = nspawn(&files()).args(["--pipe", "/bin/true"]).output();
+        let output =
+            output.map_err(|error| format!("systemd-nspawn cannot be started: {error}"))?;
+        if output.status.success() {
+            return Ok(());
+        }
+        let said = String::from_utf8_lossy(&output.stderr);
+        Err(format!("systemd-nspawn is not allowed to work here: {}", said.trim()))
     }
 
     /// Boots one with logind's `KillUserProcesses` as given, and the directories
@@ -42,29 +59,13 @@ impl Container {
     /// When it does not boot.
     #[must_use]
     pub fn boot(kill_user_processes: bool, bound: &[&Path]) -> Self {
-        let made = run(&mut Command::new(project().join("tests/setup/container")));
-        let root = PathBuf::from(String::from_utf8_lossy(&made.stdout).trim());
         let (place, port) = (Place::new(), Port::free());
         configure(&place, &port, kill_user_processes);
         let bind = |from: &str, to: &str| format!("--bind-ro={}:{to}", place.join(from).display());
         let log = fs::File::create(place.join("console")).expect("a file in the test's place");
-        let mut nspawn = tied(
-            crate::command::find("systemd-nspawn").expect("asked for by possible()"),
-            &User::current(),
-        );
-        nspawn.args([
-            "--quiet",
-            "--register=no",
-            "--keep-unit",
-            "--volatile=overlay",
-            "--console=pipe",
-            "--boot",
-        ]);
-        nspawn
-            .arg("--machine")
-            .arg(format!("backstay-{}", port.number()))
-            .arg("--directory")
-            .arg(root);
+        let mut nspawn = nspawn(&files());
+        nspawn.args(["--console=pipe", "--boot", "--machine"]);
+        nspawn.arg(format!("backstay-{}", port.number()));
         nspawn
             .arg(bind("sshd_config", "/etc/ssh/sshd_config"))
             .arg(bind("logind.conf", "/etc/systemd/logind.conf"));
@@ -160,6 +161,21 @@ impl Drop for Container {
         let _ = self.nspawn.kill();
         let _ = self.nspawn.wait();
     }
+}
+
+/// The files of the container, made once by `tests/setup/container`.
+fn files() -> PathBuf {
+    let made = run(&mut Command::new(project().join("tests/setup/container")));
+    PathBuf::from(String::from_utf8_lossy(&made.stdout).trim())
+}
+
+/// `systemd-nspawn` of these files, to which nothing is written.
+fn nspawn(files: &Path) -> Command {
+    let program = crate::command::find("systemd-nspawn").expect("asked for by possible()");
+    let mut nspawn = tied(program, &User::current());
+    nspawn.args(["--quiet", "--register=no", "--keep-unit", "--volatile=overlay", "--directory"]);
+    nspawn.arg(files);
+    nspawn
 }
 
 fn configure(place: &Place, port: &Port, kill_user_processes: bool) {

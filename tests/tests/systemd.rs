@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use backstay_tests::place::{User, cache};
 use backstay_tests::{
-    Ansible, Backup, Become, Container, Core, Login, Outcome, Run, Server, need, wait_until,
+    Ansible, Backup, Become, Container, Core, Login, Outcome, Run, Server, wait_until,
 };
 use serde_json::{Value, json};
 
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 /// leaves behind, so that the other tests here prove something.
 #[test]
 fn logind_kills_what_a_login_left_behind() {
-    if !need::can_run(Container::possible()) {
+    if !Container::possible() {
         return;
     }
     let leave = "setsid -f sleep 1000 >/dev/null 2>&1 </dev/null; sudo setsid -f sleep 1001 >/dev/null 2>&1 </dev/null";
@@ -107,7 +107,7 @@ fn warnings(outcome: &Outcome) -> String {
 /// ended, although logind kills all that a login leaves behind.
 #[test]
 fn a_keeper_of_root_outlives_its_login() {
-    if !need::can_run(Container::possible()) {
+    if !Container::possible() {
         return;
     }
     let scene = Scene::of(16, true, Become::Root);
@@ -129,7 +129,7 @@ fn a_keeper_of_root_outlives_its_login() {
 /// keeper's end is told as what it was.
 #[test]
 fn a_keeper_that_logind_kills_was_warned_of_and_is_told() {
-    if !need::can_run(Container::possible()) {
+    if !Container::possible() {
         return;
     }
     let scene = Scene::of(15, true, Become::User(User::of_servers().name));
@@ -156,7 +156,7 @@ fn a_keeper_that_logind_kills_was_warned_of_and_is_told() {
 /// The default of Debian and Ubuntu: there a login's processes may stay.
 #[test]
 fn a_keeper_of_another_user_outlives_its_login_where_logind_lets_it() {
-    if !need::can_run(Container::possible()) {
+    if !Container::possible() {
         return;
     }
     let scene = Scene::of(17, false, Become::User(User::of_servers().name));

@@ -42,6 +42,7 @@ const KEEPER_KINDS: &[&str] = &[
     "timeline_mismatch",
     "unsupported_version",
     "untrusted_path",
+    "verification_failed",
 ];
 
 fn keeper_kind(kind: &str) -> &'static str {

@@ -270,9 +270,11 @@ fn wait_readable(pipe: &impl AsFd, time: Duration) -> bool {
 }
 
 /// Whether logind ends a user's processes at logout, which no process can
-/// escape from within its login session.
+/// escape from within its login session. Those of a service or of cron are in
+/// no login session.
 fn logind_kills() -> bool {
-    if !Path::new("/run/systemd/system").exists() {
+    let ours = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    if !Path::new("/run/systemd/system").exists() || !ours.contains("/user.slice/") {
         return false;
     }
     let asked = program::Program::new("busctl")

@@ -1,6 +1,8 @@
 //! Records on disk: `<state directory>/sessions/<session>/session.json`, with
 //! `backup_label` and `tablespace_map` beside it.
 
+use std::fs::Metadata;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use nix::unistd::geteuid;
@@ -158,13 +160,16 @@ impl Store {
     }
 
     /// Whose files are believed: root's, ours, and those of the user the
-    /// session's folder was made for (only root can have given it away).
+    /// session's folder was made for. Only who owns the folder above can have
+    /// given it away, so that must be root or we.
     fn owners(&self, session: &SessionId) -> Vec<u32> {
-        let mut owners = vec![0, geteuid().as_raw()];
-        if let Ok(found) = self.directory(session).symlink_metadata() {
-            owners.push(std::os::unix::fs::MetadataExt::uid(&found));
-        }
-        owners
+        let owner = |path: &Path| {
+            path.symlink_metadata().ok().filter(Metadata::is_dir).map(|found| found.uid())
+        };
+        let ours = [0, geteuid().as_raw()];
+        let above = owner(&self.root.join("sessions")).filter(|uid| ours.contains(uid));
+        let given = above.and_then(|_| owner(&self.directory(session)));
+        ours.into_iter().chain(given).collect()
     }
 }
 

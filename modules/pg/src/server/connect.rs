@@ -20,7 +20,9 @@ pub(super) fn open(login: &Login, application_name: &str) -> Result<Client, Serv
     let (say, hear) = mpsc::sync_channel(1);
     let (login_there, name) = (login.clone(), application_name.to_owned());
     // Not waited for when it is late: it ends with this process.
-    std::thread::spawn(move || say.send(connect(&login_there, &name)));
+    std::thread::spawn(move || {
+        let _ = say.send(connect(&login_there, &name));
+    });
     hear.recv_timeout(Duration::from_secs(login.connect_timeout)).unwrap_or_else(|_| {
         Err(ServerError::Connect {
             server: login.describe(),

@@ -4,6 +4,7 @@
 //! seconds and watches its deadline (`serve`). Which state it is in, and hence
 //! what it can do, is a type (`phase`).
 
+mod ending;
 mod phase;
 mod serve;
 mod start;

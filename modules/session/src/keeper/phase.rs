@@ -1,7 +1,7 @@
 //! Which state a keeper is in. A transition consumes the state it leaves, and
 //! only a state that has a connection can use it.
 
-use pg::{BackupStop, Identity, Lsn, Server, ServerError};
+use pg::{BackupStop, Identity, Lsn, Server, ServerError, Tablespace};
 
 use crate::{KeeperFailure, SessionError};
 
@@ -10,6 +10,8 @@ pub(super) struct InProgress {
     server: Server,
     /// What the server was right after the start.
     identity: Identity,
+    /// The tablespaces that the copies are made of.
+    tablespaces: Vec<Tablespace>,
 }
 
 /// The backup mode is over and its answer is known.
@@ -87,8 +89,12 @@ const PROMOTED: &str =
 const REPLACED: &str = "Backup mode ended with the server's old life. Start a new backup.";
 
 impl InProgress {
-    pub(super) fn new(server: Server, identity: Identity) -> InProgress {
-        InProgress { server, identity }
+    pub(super) fn new(
+        server: Server,
+        identity: Identity,
+        tablespaces: Vec<Tablespace>,
+    ) -> InProgress {
+        InProgress { server, identity, tablespaces }
     }
 
     /// Asks the server whether it is still what it was. An idle client does
@@ -131,7 +137,30 @@ impl InProgress {
             .server
             .backup_stop()
             .map_err(|error| Loss::from_server("stop the backup", error))?;
+        self.expect_no_new_tablespace()?;
         Ok(Stopped { stop, server: holds_wal.then_some(self.server) })
+    }
+
+    /// Rule R24: no copy has the directory of a tablespace made meanwhile, and
+    /// recovery ends where it finds the record of its creation.
+    fn expect_no_new_tablespace(&mut self) -> Result<(), Loss> {
+        let now = self
+            .server
+            .tablespaces()
+            .map_err(|error| Loss::from_server("list the tablespaces", error))?;
+        let known = |oid| self.tablespaces.iter().any(|space| space.oid == oid);
+        let Some(new) = now.into_iter().find(|space| !known(space.oid)) else { return Ok(()) };
+        let reason = format!(
+            "tablespace \"{}\" in \"{}\" was created during the backup, so no snapshot has it and recovery would stop \
+             at its creation",
+            new.name,
+            new.location.display()
+        );
+        Err(Loss::new(
+            "verification_failed",
+            reason,
+            "Start a new backup, and create no tablespace while it runs.",
+        ))
     }
 
     /// How far WAL is on disk.

@@ -1,17 +1,17 @@
 //! The keeper's loop: one request, one look or one signal at a time.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::AsFd;
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::{SigSet, Signal};
-use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::signal::Signal;
+use nix::sys::signalfd::SignalFd;
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 use nix::unistd::geteuid;
 
+use super::ending::{end_when_hanging, leave, termination_signals};
 use super::phase::{InProgress, Loss, Stopped, chain};
 use crate::launch::Order;
 use crate::protocol::{LINE_LIMIT, Outcome, PROTOCOL, Request, Response, Verb};
@@ -25,8 +25,6 @@ use crate::{
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 /// How long a client may take to say what it wants.
 const CLIENT_PATIENCE: Duration = Duration::from_secs(5);
-/// How long after its deadline a keeper that hangs in the server is ended.
-const GRACE: Duration = Duration::from_secs(20);
 
 /// What the keeper holds.
 enum Phase {
@@ -62,7 +60,7 @@ impl Session {
 /// Serves until the session is over. `gone` is set when the task that asked
 /// for the backup did not live to hear of it.
 pub(super) fn run(mut session: Session, gone: Option<String>) {
-    end_when_hanging(&session);
+    end_when_hanging(&session.store, &session.record, session.deadline);
     if let Some(reason) = gone {
         session.give_up("backup_aborted", reason);
     }
@@ -148,7 +146,8 @@ impl Session {
         self.phase = Phase::Over;
     }
 
-    /// Ends backup mode, by closing the connection, and writes down why. So it
+    /// Ends the session, by closing the connection, and writes down why unless
+    /// its backup is safe. So it
     /// does where only the label in memory is lost.
     fn give_up(&mut self, kind: &str, reason: String) {
         if !matches!(self.phase, Phase::Over) && self.record.stop.is_none() {
@@ -367,47 +366,4 @@ impl Session {
         }
         failure
     }
-
-}
-
-/// The folder was made for this socket alone.
-fn leave(socket: &Path) {
-    let _ = std::fs::remove_file(socket);
-    if let Some(folder) = socket.parent() {
-        let _ = std::fs::remove_dir(folder);
-    }
-}
-
-/// A server that hangs (stopped, out of reach) blocks the loop; backup mode
-/// must not outlive the deadline for that.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the loop hangs in a system call, so only the process can end"
-)]
-fn end_when_hanging(session: &Session) {
-    let (store, name) = (session.store.clone(), session.record.session.clone());
-    let socket = session.record.socket.clone();
-    let at = session.deadline + GRACE;
-    std::thread::spawn(move || {
-        std::thread::sleep(at.saturating_duration_since(Instant::now()));
-        if let Ok(record) = store.read(&name)
-            && record.state == SessionState::InProgress
-        {
-            let reason =
-                "the server did not answer past the deadline; the keeper has closed its connection";
-            let _ = store.write(&record.aborted("backup_aborted", reason));
-        }
-        leave(&socket);
-        std::process::exit(1);
-    });
-}
-
-fn termination_signals() -> Option<SignalFd> {
-    let mut signals = SigSet::empty();
-    [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP]
-        .into_iter()
-        .for_each(|signal| signals.add(signal));
-    SignalFd::with_flags(&signals, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)
-        .ok()
-        .filter(|fd| fd.as_raw_fd() >= 0)
 }

@@ -69,7 +69,8 @@ fn enter(order: &mut Order, store: &Store) -> Result<(InProgress, UnixListener),
     order.record.state = SessionState::InProgress;
     // On disk before it is said.
     store.write(&order.record)?;
-    Ok((InProgress::new(server, identity), listener))
+    let tablespaces = order.record.server.tablespaces.clone();
+    Ok((InProgress::new(server, identity, tablespaces), listener))
 }
 
 fn launch_failed(what: &str, error: std::io::Error) -> SessionError {

@@ -24,7 +24,8 @@ impl Direct {
         let place = Place::new();
         let path = place.join("backstay");
         fs::copy(executable(), &path).expect("a copy in an own directory");
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("chmod of an own file");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755))
+            .expect("chmod of an own file");
         Self { path, user, _place: place }
     }
 

@@ -18,7 +18,8 @@ impl Relay {
     /// To `target` on 127.0.0.1, with `delay` each way.
     pub(crate) fn start(target: u16, delay: Duration) -> Self {
         let port = Port::free();
-        let listener = TcpListener::bind(("127.0.0.1", port.number())).expect("a port that is free");
+        let listener =
+            TcpListener::bind(("127.0.0.1", port.number())).expect("a port that is free");
         thread::spawn(move || {
             for near in listener.incoming().flatten() {
                 if let Ok(far) = TcpStream::connect(("127.0.0.1", target)) {

@@ -22,7 +22,11 @@ impl Sample {
     /// The value in the middle, or the mean of the two there.
     pub(crate) fn median(&self) -> f64 {
         let (half, odd) = (self.values.len() / 2, self.values.len() % 2 == 1);
-        if odd { self.values[half] } else { f64::midpoint(self.values[half - 1], self.values[half]) }
+        if odd {
+            self.values[half]
+        } else {
+            f64::midpoint(self.values[half - 1], self.values[half])
+        }
     }
 
     pub(crate) fn min(&self) -> f64 {
