@@ -7,7 +7,7 @@
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -244,7 +244,18 @@ impl Asked {
     #[must_use]
     pub fn with(request: &Value, user: &User) -> Self {
         let mut command = tied(executable(), user);
-        command.arg("run").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.arg("run");
+        Self::by(command, request)
+    }
+
+    /// Gives the request to a command that runs the executable.
+    ///
+    /// # Panics
+    ///
+    /// When the command cannot be started.
+    #[must_use]
+    pub fn by(mut command: Command, request: &Value) -> Self {
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("setpriv can be started");
         if let Some(mut input) = child.stdin.take() {
             input.write_all(request.to_string().as_bytes()).expect("the executable reads");

@@ -266,7 +266,9 @@ fn a_server_that_hangs_is_given_up_and_the_keeper_ends_soon_after_its_deadline()
 
 #[test]
 fn a_postmaster_that_hangs_is_not_waited_for_without_end() {
-    let scene = Scene::of(15);
+    let mut scene = Scene::of(15);
+    // of the connection that it takes when it goes on
+    scene.server.announce_log("connection to client lost");
     let postmaster = scene.server.postmaster_pid().expect("it runs");
     signal(postmaster, Signal::SIGSTOP);
     let start = scene.backup.start(&json!({"connect_params": {"connect_timeout": 2}}));

@@ -8,7 +8,8 @@ from __future__ import annotations
 class ModuleDocFragment:
     DOCUMENTATION = r"""
 notes:
-  - Every module accepts the login options, so that C(module_defaults) of the group C(backstay.postgresql.all) can give them once. A module that works through a session does not connect itself, it uses the connection that the session's keeper holds.
+  - Every module accepts the login options, so that C(module_defaults) of the group C(backstay.postgresql.all) can give them once.
+    A module that works through a session does not connect itself, it uses the connection that the session's keeper holds.
 options:
   login_host:
     description:
@@ -79,7 +80,9 @@ options:
     type: path
   connect_params:
     description:
-      - Further parameters of the connection, by their libpq names; V(channel_binding), V(connect_timeout), V(hostaddr), V(keepalives), V(keepalives_count), V(keepalives_idle), V(keepalives_interval), V(options) and V(tcp_user_timeout) are understood.
+      - Further parameters of the connection, by their libpq names.
+      - V(channel_binding), V(connect_timeout), V(hostaddr), V(keepalives), V(keepalives_count), V(keepalives_idle), V(keepalives_interval),
+        V(options) and V(tcp_user_timeout) are understood.
       - What has an option above is refused here.
     type: dict
 """

@@ -265,7 +265,11 @@ recovery_target:
   description: The recovery target, as settings of the server.
   type: dict
   returned: success
-  sample: {"recovery_target_time": "2026-11-21 08:59:00.000000+00", "recovery_target_inclusive": true, "recovery_target_timeline": "latest", "recovery_target_action": "pause"}
+  sample:
+    recovery_target_time: "2026-11-21 08:59:00.000000+00"
+    recovery_target_inclusive: true
+    recovery_target_timeline: latest
+    recovery_target_action: pause
 started:
   description: Whether the server was started.
   type: bool

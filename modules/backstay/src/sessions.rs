@@ -52,6 +52,16 @@ pub(crate) fn client(store: &Store, session: &SessionId, seconds: u64) -> Result
     Client::find(store, session, Duration::from_secs(seconds)).map_err(|error| error.explain())
 }
 
+/// The failure with the operator's first answer: is the server still in backup
+/// mode because of this session? What is said already stays.
+pub(crate) fn with_backup_mode(failure: Failure, record: &SessionRecord) -> Failure {
+    if failure.values.contains_key("backup_mode") {
+        return failure;
+    }
+    let on = record.state_now() == SessionState::InProgress;
+    failure.value("backup_mode", if on { "on" } else { "off" })
+}
+
 /// What every reply about a session has.
 pub(crate) fn describe(record: &SessionRecord) -> Map<String, Value> {
     let state = record.state_now();

@@ -27,7 +27,7 @@ impl Cause {
                 text: flatten(error),
                 state: None,
                 server_hint: None,
-                closed: error.is_closed(),
+                closed: error.is_closed() || is_broken(error),
             };
         };
         let mut text = format!("{}: {}", said.severity(), said.message());
@@ -57,6 +57,11 @@ impl Cause {
     fn is(&self, state: &SqlState) -> bool {
         self.state.as_ref() == Some(state)
     }
+}
+
+/// Whether reading or writing failed: nothing can be said any more.
+fn is_broken(error: &postgres::Error) -> bool {
+    std::error::Error::source(error).is_some_and(|cause| cause.is::<std::io::Error>())
 }
 
 /// A client error with its causes, each said once.

@@ -112,6 +112,34 @@ pub enum SessionError {
         /// What happened.
         reason: String,
     },
+    /// The server was not in backup mode in time.
+    #[error("the server was not in backup mode after {seconds} s")]
+    NotStarted {
+        /// How long was waited.
+        seconds: u64,
+    },
+    /// Two statements of one connection ran in two sessions of the server.
+    #[error(
+        "the connection goes through a pooler: the statement before the start ran in backend {before}, the one after it \
+         in backend {after}"
+    )]
+    Pooled {
+        /// The backend before the start.
+        before: i32,
+        /// The backend after it.
+        after: i32,
+    },
+    /// The keeper reached another server than the one that was examined.
+    #[error(
+        "the server has system identifier {found}, the one examined before had {planned}, or one of them is a standby \
+         and the other is not"
+    )]
+    OtherServer {
+        /// What the keeper found.
+        found: pg::SystemIdentifier,
+        /// What was planned.
+        planned: pg::SystemIdentifier,
+    },
     /// The keeper does not answer.
     #[error("the keeper of session \"{session}\" does not answer on \"{socket}\"")]
     Unreachable {
@@ -176,6 +204,9 @@ impl SessionError {
             SessionError::List { .. } | SessionError::Record(_) | SessionError::Launch { .. } => {
                 "internal"
             }
+            SessionError::NotStarted { .. } => "backup_start_timeout",
+            SessionError::Pooled { .. } => "connection_failed",
+            SessionError::OtherServer { .. } => "system_identifier_mismatch",
             SessionError::Changed { .. } => "checksum_mismatch",
             SessionError::Unreachable { .. } => "connection_lost",
             SessionError::Protocol { .. } => "protocol_mismatch",
@@ -194,6 +225,13 @@ impl SessionError {
             SessionError::NotFound { .. } => {
                 "Sessions are found by the user that made them, in state_directory: is become the same as in \
                  backup_start?"
+            }
+            SessionError::NotStarted { .. } => {
+                "Is its checkpoint still running? With fast: false it is spread over checkpoint_timeout; raise wait_timeout."
+            }
+            SessionError::Pooled { .. } => "Give the server's own socket directory or port.",
+            SessionError::OtherServer { .. } => {
+                "Does login_host name more than one server? Name the one to back up."
             }
             SessionError::Exists { .. } => "Give another backup_id, or none to have one made.",
             SessionError::Ended { .. } => {
@@ -227,7 +265,11 @@ impl SessionError {
     #[must_use]
     pub fn backup_state(&self) -> BackupState {
         match self {
-            SessionError::Ended { .. } | SessionError::Launch { .. } => BackupState::Off,
+            SessionError::Ended { .. }
+            | SessionError::Launch { .. }
+            | SessionError::NotStarted { .. }
+            | SessionError::Pooled { .. }
+            | SessionError::OtherServer { .. } => BackupState::Off,
             SessionError::Keeper(failure) => failure.backup_state(),
             SessionError::Server { source, .. } if source.is_connection_lost() => BackupState::Off,
             SessionError::WrongState { state, .. } if *state == "in_progress" => BackupState::On,

@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::SessionError;
 
-/// The longest handle, in bytes; it becomes a file name and part of a socket's
-/// path, which Linux limits to 107 bytes.
-const LONGEST: usize = 120;
+/// The longest handle, in bytes: a cluster's name and a backup's id of 100 each.
+/// It becomes a file name, which may have 255.
+const LONGEST: usize = 201;
 
 /// The handle of a session: `<cluster>.<backup id>`, so that a `rescue` can say
 /// it even when `backup_start` never answered.
@@ -86,7 +86,7 @@ mod tests {
             "../x.y",
             "a.b/c",
             "a.b\n",
-            &format!("a.{}", "b".repeat(120)),
+            &format!("a.{}", "b".repeat(200)),
         ] {
             let error = text.parse::<SessionId>().unwrap_err();
             assert_eq!(error.kind(), "invalid_argument");

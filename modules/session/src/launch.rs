@@ -233,13 +233,10 @@ fn listen(
         if reader.buffer().is_empty()
             && !wait_readable(reader.get_ref(), Duration::from_millis(500))
         {
-            let reason = if gone() {
-                "the task that asked for it went away".to_owned()
+            let error = if gone() {
+                SessionError::Launch { reason: "the task that asked for it went away".to_owned() }
             } else if started.elapsed() > patience {
-                format!(
-                    "the server was not in backup mode after {} s; is its checkpoint still running?",
-                    patience.as_secs()
-                )
+                SessionError::NotStarted { seconds: patience.as_secs() }
             } else {
                 continue;
             };
@@ -247,7 +244,7 @@ fn listen(
             if let Some(pid) = keeper {
                 let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
             }
-            return Err(SessionError::Launch { reason });
+            return Err(error);
         }
         let mut line = String::new();
         let read = reader.read_line(&mut line).unwrap_or(0);

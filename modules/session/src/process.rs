@@ -1,6 +1,10 @@
 //! Telling a living keeper from a dead one, and from a stranger that got its
 //! process id.
 
+use std::os::unix::fs::MetadataExt;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 
 /// A process, named so that no other can be taken for it: ids are reused, but
@@ -39,6 +43,18 @@ impl KeeperProcess {
     pub fn is_alive(&self) -> bool {
         boot_id().is_ok_and(|id| id == self.boot_id)
             && start_ticks(self.pid) == Some(self.start_ticks)
+    }
+
+    /// Ends it at once, if it still runs and belongs to this user. The
+    /// connection it held closes, and with that the server leaves backup mode.
+    pub(crate) fn kill(&self, owner: u32) {
+        let runs_as = std::fs::metadata(format!("/proc/{}", self.pid)).map(|found| found.uid());
+        if self.is_alive()
+            && runs_as.is_ok_and(|uid| uid == owner)
+            && let Ok(pid) = i32::try_from(self.pid)
+        {
+            let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+        }
     }
 
     /// Whether the machine was restarted since.

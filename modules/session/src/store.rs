@@ -4,6 +4,7 @@
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use nix::unistd::geteuid;
 use sha2::{Digest, Sha256};
@@ -23,13 +24,27 @@ const RECORD_LIMIT: u64 = 4 << 20;
 #[derive(Debug, Clone)]
 pub struct Store {
     root: PathBuf,
+    /// The user whose state directory it is, if that is not ours.
+    user: Option<u32>,
 }
 
 impl Store {
     /// The records under this directory.
     #[must_use]
     pub fn new(state_directory: impl Into<PathBuf>) -> Store {
-        Store { root: state_directory.into() }
+        Store { root: state_directory.into(), user: None }
+    }
+
+    /// The records of every user of this host who has some in the usual place;
+    /// for root, who may look into all of them.
+    #[must_use]
+    pub fn of_other_users() -> Vec<Store> {
+        let accounts = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+        let mut stores: Vec<Store> = accounts.lines().filter_map(other_user).collect();
+        // Several accounts may share a home directory.
+        stores.sort_by(|a, b| a.root.cmp(&b.root));
+        stores.dedup_by(|a, b| a.root == b.root);
+        stores
     }
 
     /// The state directory itself.
@@ -133,6 +148,21 @@ impl Store {
         Ok(record)
     }
 
+    /// Ends the keeper of a session by force, and returns when it is gone. Only
+    /// a process of the user whose folder the record is in is touched: the
+    /// record's word is not enough for root to kill by.
+    pub fn kill_keeper(&self, record: &SessionRecord) {
+        let Ok(folder) = self.directory(&record.session).symlink_metadata() else { return };
+        let Some(keeper) = &record.keeper else { return };
+        keeper.kill(folder.uid());
+        for _ in 0..100 {
+            if !keeper.is_alive() {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
     /// All sessions, oldest first. A folder that cannot be read is named in
     /// the second list.
     ///
@@ -166,11 +196,21 @@ impl Store {
         let owner = |path: &Path| {
             path.symlink_metadata().ok().filter(Metadata::is_dir).map(|found| found.uid())
         };
-        let ours = [0, geteuid().as_raw()];
+        let ours = [0, self.user.unwrap_or_else(|| geteuid().as_raw())];
         let above = owner(&self.root.join("sessions")).filter(|uid| ours.contains(uid));
         let given = above.and_then(|_| owner(&self.directory(session)));
         ours.into_iter().chain(given).collect()
     }
+}
+
+/// The state directory of the account in this line of `/etc/passwd`.
+fn other_user(line: &str) -> Option<Store> {
+    let mut fields = line.split(':');
+    let uid: u32 = fields.nth(2)?.parse().ok()?;
+    let root = Path::new(fields.nth(2)?).join(".local/state/backstay");
+    let owned =
+        std::fs::symlink_metadata(&root).is_ok_and(|found| found.is_dir() && found.uid() == uid);
+    (uid != 0 && owned).then_some(Store { root, user: Some(uid) })
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -195,6 +235,13 @@ mod tests {
         assert_eq!(store.load(&record.session, LABEL, &saved).unwrap(), b"START\n");
         let error = store.create(&record.session, None).unwrap_err();
         assert_eq!(error.to_string(), "session \"main.b1\" exists already");
+    }
+
+    #[test]
+    fn a_user_has_a_store_when_the_directory_is_his_own() {
+        assert!(other_user("a:x:4242:4242::/nonexistent:/bin/sh").is_none());
+        assert!(other_user("root:x:0:0:root:/root:/bin/sh").is_none());
+        assert!(other_user("no account").is_none());
     }
 
     #[test]

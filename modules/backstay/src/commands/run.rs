@@ -97,7 +97,9 @@ fn once(module: &Module, options: &Options, invocation: &Invocation) -> Reply {
         Some(id) if module.changes && !invocation.check_mode => {
             // Without a place for the journal the work is still done: only the
             // protection against a repetition is missing.
-            journal::open(&sessions::default_state_directory().join("requests"), id).ok()
+            let state = sessions::default_state_directory();
+            let made = durable::private_directory(&state, None, 0o711).is_ok();
+            if made { journal::open(&state.join("requests"), id).ok() } else { None }
         }
         _ => None,
     };

@@ -79,36 +79,59 @@ impl Task for BackupAbort {
         match plan {
             Plan::Nothing => Ok(reply(None, false, false)),
             Plan::Running(record) => self.end(&record),
-            Plan::Over(record) => self.note(*record, false),
+            Plan::Over(record) => self.note(*record),
         }
     }
 }
 
 impl BackupAbort {
+    /// Asks the keeper; one that cannot answer (the server hangs, or is still
+    /// in its starting checkpoint) is killed, which closes its connection and
+    /// so ends backup mode as well.
     fn end(&self, record: &SessionRecord) -> Result<Returns, Failure> {
-        let client = sessions::client(&self.store, &record.session, sessions::PATIENCE)?;
-        let after = client.abort(&self.reason).map_err(|error| error.explain())?;
-        self.note(after, true)
-    }
-
-    /// A session that ended without a backup gets a record and a manifest that
-    /// say so.
-    fn note(&self, record: SessionRecord, was_in_backup_mode: bool) -> Result<Returns, Failure> {
-        let record = match record.state_now() {
-            SessionState::Lost => {
-                let reason = record.reason().unwrap_or_else(|| self.reason.clone());
+        let was_in_backup_mode = record.state == SessionState::InProgress;
+        let asked = if was_in_backup_mode { self.ask(record) } else { None };
+        let after = match asked {
+            Some(after) => after,
+            None => {
+                self.store.kill_keeper(record);
+                let record = self.store.read(&record.session).map_err(|error| error.explain())?;
+                let reason = format!("{}; the keeper could not answer and was ended", self.reason);
                 self.rewrite(record.aborted("backup_aborted", reason))?
             }
-            _ => record,
         };
-        let mut returns = reply(Some(&record), was_in_backup_mode, was_in_backup_mode);
+        self.conclude(&after, true, was_in_backup_mode)
+    }
+
+    fn ask(&self, record: &SessionRecord) -> Option<SessionRecord> {
+        let client = sessions::client(&self.store, &record.session, sessions::PATIENCE).ok()?;
+        client.abort(&self.reason).ok()
+    }
+
+    /// A session that was lost gets a record that says so.
+    fn note(&self, record: SessionRecord) -> Result<Returns, Failure> {
+        if record.state_now() != SessionState::Lost {
+            return self.conclude(&record, false, false);
+        }
+        let reason = record.reason().unwrap_or_else(|| self.reason.clone());
+        let record = self.rewrite(record.aborted("backup_aborted", reason))?;
+        self.conclude(&record, true, false)
+    }
+
+    /// The manifest says so, too.
+    fn conclude(
+        &self,
+        record: &SessionRecord,
+        changed: bool,
+        was_in_backup_mode: bool,
+    ) -> Result<Returns, Failure> {
+        let mut returns = reply(Some(record), changed, was_in_backup_mode);
         if record.state == SessionState::Aborted {
             let reason = record.reason().unwrap_or_default();
-            if let Err(failure) = manifest::fail(&record, &reason) {
-                returns.warnings.push(format!(
-                    "the manifest could not be marked as failed: {}",
-                    failure.message
-                ));
+            if let Err(failure) = manifest::fail(record, &reason) {
+                let text =
+                    format!("the manifest could not be marked as failed: {}", failure.message);
+                returns.warnings.push(text);
             }
         }
         Ok(returns)

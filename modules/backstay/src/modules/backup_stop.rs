@@ -70,7 +70,8 @@ impl Task for BackupStop {
             Plan::Stop(client) => (true, client.stop().map_err(|error| error.explain())?),
             Plan::Stopped(record) => (false, *record),
         };
-        self.report(changed, &record).map_err(|failure| failure.value("backup_mode", "off"))
+        self.report(changed, &record)
+            .map_err(|failure| sessions::with_backup_mode(failure, &record))
     }
 }
 

@@ -120,7 +120,7 @@ impl Task for SnapshotCreate {
                 .explain()
                 .hint("A snapshot must be taken between backup_start and backup_stop."));
         }
-        let provider = self.provider_for(&record)?;
+        let provider = self.provider_for(&record).map_err(still_on)?;
         let plan = provider.plan(&sources(&record)).map_err(|error| still_on(error.explain()))?;
         Ok(Plan { client, record, provider, plan })
     }
@@ -177,10 +177,10 @@ impl SnapshotCreate {
         let lost = Cell::new(None);
         let watch = || {
             if started.elapsed() > self.patience {
-                return Err(format!(
-                    "the snapshot was not finished within {} s",
-                    self.patience.as_secs()
-                ));
+                let text =
+                    format!("the snapshot was not finished within {} s", self.patience.as_secs());
+                lost.set(Some(still_on(Failure::new("snapshot_timeout", text.clone()))));
+                return Err(text);
             }
             if asked.get().elapsed() < WATCH_EVERY {
                 return Ok(());
@@ -194,7 +194,7 @@ impl SnapshotCreate {
             })
         };
         provider.take(plan, &watch).map_err(|error| match lost.take() {
-            // The loss is the news; the provider only ended because of it.
+            // That is the news; the provider only ended because of it.
             Some(failure) => failure,
             None => still_on(error.explain()),
         })

@@ -96,6 +96,36 @@ impl Task for WalFetch {
 
     fn plan(&self) -> Result<Plan, Failure> {
         let record = self.store.read(&self.session).map_err(|error| error.explain())?;
+        self.look(record.clone()).map_err(|failure| sessions::with_backup_mode(failure, &record))
+    }
+
+    fn apply(&self, plan: Plan) -> Result<Returns, Failure> {
+        self.work(&plan).map_err(|failure| sessions::with_backup_mode(failure, &plan.record))
+    }
+}
+
+impl WalFetch {
+    fn work(&self, plan: &Plan) -> Result<Returns, Failure> {
+        let (fetched, history) = self.fetch(plan)?;
+        let checked = self.check_records(plan)?;
+        let changed = !plan.is_complete();
+        let record = self.complete(plan, &fetched, history)?;
+        let mut values: Map<String, Value> = sessions::describe(&record);
+        let named = fetched.iter().map(|segment| {
+            json!({
+                "name": segment.entry.name.as_str().trim_start_matches("wal/"),
+                "size": segment.entry.size,
+                "sha256": segment.entry.sha256,
+                "source": segment.source,
+            })
+        });
+        values.insert("wal_segments".into(), named.collect());
+        values.insert("waldump".into(), json!(checked));
+        values.insert("manifest".into(), json!(plan.folder.manifest_path()));
+        Ok(Returns { values, changed, ..Returns::default() })
+    }
+
+    fn look(&self, record: SessionRecord) -> Result<Plan, Failure> {
         let (Some(start), Some(stop)) = (record.start.clone(), record.stop.clone()) else {
             return Err(self.not_stopped(&record));
         };
@@ -122,29 +152,6 @@ impl Task for WalFetch {
         Ok(Plan { record, start, stop, segments, folder, manifest })
     }
 
-    fn apply(&self, plan: Plan) -> Result<Returns, Failure> {
-        let (fetched, history) =
-            self.fetch(&plan).map_err(|failure| failure.value("backup_mode", "off"))?;
-        let checked = self.check_records(&plan)?;
-        let changed = !plan.is_complete();
-        let record = self.complete(&plan, &fetched, history)?;
-        let mut values: Map<String, Value> = sessions::describe(&record);
-        let named = fetched.iter().map(|segment| {
-            json!({
-                "name": segment.entry.name.as_str().trim_start_matches("wal/"),
-                "size": segment.entry.size,
-                "sha256": segment.entry.sha256,
-                "source": segment.source,
-            })
-        });
-        values.insert("wal_segments".into(), named.collect());
-        values.insert("waldump".into(), json!(checked));
-        values.insert("manifest".into(), json!(plan.folder.manifest_path()));
-        Ok(Returns { values, changed, ..Returns::default() })
-    }
-}
-
-impl WalFetch {
     fn not_stopped(&self, record: &SessionRecord) -> Failure {
         let state = record.state_now();
         let error = match record.reason() {
@@ -221,7 +228,11 @@ impl WalFetch {
         let scratch = plan.folder.local_path().join("wal");
         durable::private_directory(&scratch, None, 0o700)
             .map_err(|error| Failure::from_error(&error, "internal", error.hints()))?;
-        Ok(Some(RestoreCommand { command, scratch }))
+        Ok(Some(RestoreCommand {
+            command,
+            scratch,
+            patience: Duration::from_secs(self.patience.max(1)),
+        }))
     }
 
     /// Reads every record of the range as recovery would.
@@ -249,10 +260,8 @@ impl WalFetch {
         let invalid = |error: pg::PgTypeError| Failure::from_error(&error, "internal", vec![]);
         let range = LsnRange::new(plan.start.lsn, plan.stop.lsn).map_err(invalid)?;
         let directory = plan.folder.local_path().join("wal");
-        pg::waldump::check(&program, &directory, plan.start.timeline, range).map_err(|error| {
-            Failure::from_error(&error, "verification_failed", error.hints())
-                .value("backup_mode", "off")
-        })?;
+        pg::waldump::check(&program, &directory, plan.start.timeline, range)
+            .map_err(|error| Failure::from_error(&error, "verification_failed", error.hints()))?;
         Ok("passed")
     }
 

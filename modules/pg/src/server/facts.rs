@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use postgres::Row;
+use postgres::fallible_iterator::FallibleIterator;
 
 use super::{Server, get, lsn, timeline_id};
 use crate::server_error::ServerError;
@@ -69,7 +71,23 @@ pub struct Facts {
     pub checkpoint_lsn: Lsn,
 }
 
+/// How long to listen for what has arrived already, which needs one turn of the
+/// client's event loop.
+const MOMENT: Duration = Duration::from_millis(1);
+
 impl Server {
+    /// Takes in what the server has said without being asked. One that ends a
+    /// session says why before it closes the connection, and whoever writes to
+    /// that first hears only of a broken pipe.
+    ///
+    /// # Errors
+    /// When the session was ended.
+    pub fn hear(&mut self) -> Result<(), ServerError> {
+        let mut said = self.client.notifications();
+        let mut said = said.timeout_iter(MOMENT);
+        said.next().map(drop).map_err(ServerError::statement("keep the session"))
+    }
+
     /// Who this server is now. Also the heartbeat of a backup: a promoted
     /// standby, a restarted server or a swapped session differ in it.
     ///

@@ -10,10 +10,10 @@ use repository::{BackupFolder, BackupManifest, CompleteBackup, FileEntry, Reposi
 use serde_json::{Value, json};
 
 /// The only WAL segment; segments of 1 MiB.
-pub const SEGMENT: &str = "000000010000000000000003";
+pub(crate) const SEGMENT: &str = "000000010000000000000003";
 
 /// As PostgreSQL 15 writes it.
-pub const LABEL: &str = "START WAL LOCATION: 0/300028 (file 000000010000000000000003)\n\
+pub(crate) const LABEL: &str = "START WAL LOCATION: 0/300028 (file 000000010000000000000003)\n\
     CHECKPOINT LOCATION: 0/300060\nBACKUP METHOD: streamed\nBACKUP FROM: primary\n\
     START TIME: 2026-11-21 03:00:00 UTC\nLABEL: l\nSTART TIMELINE: 1\n";
 
@@ -21,14 +21,14 @@ const AUTO_CONF: &str = "shared_buffers = '1GB'\nprimary_conninfo = 'password=hu
     recovery_target_xid = '7'\narchive_command = 'cp %p /a/%f'\n";
 
 /// A repository with one complete backup, the source's tablespace still in its place, and an empty directory `new`.
-pub struct Backup {
+pub(crate) struct Backup {
     temporary: tempfile::TempDir,
     folder: BackupFolder,
     manifest: BackupManifest,
 }
 
 impl Backup {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let temporary = tempfile::tempdir().unwrap();
         let root = fs::canonicalize(temporary.path()).unwrap();
         for (path, content) in [("ts/PG_15_202209061/5/16401", "rows"), ("live_wal/0", "live")] {
@@ -57,20 +57,20 @@ impl Backup {
     }
 
     /// A path in the directory of this test.
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         fs::canonicalize(self.temporary.path()).unwrap().join(name)
     }
 
-    pub fn folder_path(&self) -> PathBuf {
+    pub(crate) fn folder_path(&self) -> PathBuf {
         self.folder.local_path()
     }
 
-    pub fn files(&self) -> PathBuf {
+    pub(crate) fn files(&self) -> PathBuf {
         self.folder.files_path()
     }
 
     /// The restore of it into `new/data` and `new/ts`, only until it is consistent.
-    pub fn restore(&self) -> Restore {
+    pub(crate) fn restore(&self) -> Restore {
         let complete = CompleteBackup::check(self.manifest.clone()).unwrap();
         let mut restore = Restore::new(complete, self.folder.clone(), self.path("new/data"));
         restore.tablespace_mapping.insert(self.path("ts"), self.path("new/ts"));
@@ -85,11 +85,11 @@ impl Backup {
     }
 }
 
-pub fn read(path: &Path) -> String {
+pub(crate) fn read(path: &Path) -> String {
     fs::read_to_string(path).unwrap()
 }
 
-pub fn names(directory: &Path) -> Vec<String> {
+pub(crate) fn names(directory: &Path) -> Vec<String> {
     let entries = fs::read_dir(directory).unwrap();
     let mut names: Vec<_> =
         entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();

@@ -1,6 +1,7 @@
 //! Where WAL segments come from.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use pg::{Lsn, TimelineId, WalSegmentName, WalSegmentSize};
 use program::Program;
@@ -123,6 +124,8 @@ pub struct RestoreCommand {
     pub command: String,
     /// A folder for the files it makes.
     pub scratch: PathBuf,
+    /// How long one run may take.
+    pub patience: Duration,
 }
 
 impl RestoreCommand {
@@ -148,7 +151,11 @@ impl RestoreCommand {
     fn run(&self, file: &str) -> Result<Option<Vec<u8>>, WalFetchError> {
         let path = self.scratch.join(format!(".fetching-{file}"));
         let _ = std::fs::remove_file(&path);
-        let output = Program::new("/bin/sh").arg("-c").arg(self.line(file, &path)).output();
+        let output = Program::new("/bin/sh")
+            .arg("-c")
+            .arg(self.line(file, &path))
+            .deadline(self.patience)
+            .output();
         let output =
             output.map_err(|source| WalFetchError::Command { file: file.to_owned(), source })?;
         let bytes = match output.status {
@@ -201,8 +208,11 @@ mod tests {
 
     #[test]
     fn the_restore_command_is_filled_in() {
-        let command =
-            RestoreCommand { command: "get %f '%p' 100%% %x".into(), scratch: "/s".into() };
+        let command = RestoreCommand {
+            command: "get %f '%p' 100%% %x".into(),
+            scratch: "/s".into(),
+            patience: Duration::from_secs(9),
+        };
         assert_eq!(
             command.line("000000010000000000000002", Path::new("/s/a")),
             "get 000000010000000000000002 '/s/a' 100% %x"
@@ -213,11 +223,16 @@ mod tests {
     fn a_restore_command_tells_not_found_from_failed() {
         let scratch = tempfile::tempdir().unwrap();
         let run = |command: &str| {
-            RestoreCommand { command: command.into(), scratch: scratch.path().into() }
-                .fetch(segment())
+            RestoreCommand {
+                command: command.into(),
+                scratch: scratch.path().into(),
+                patience: Duration::from_millis(500),
+            }
+            .fetch(segment())
         };
         assert!(run("exit 1").unwrap().is_none());
         assert_eq!(run("printf abc > %p").unwrap().unwrap(), b"abc");
+        assert_eq!(run("sleep 60").unwrap_err().kind(), "program_failed");
         let error = run("echo no network >&2; exit 200").unwrap_err();
         assert_eq!(
             error.to_string(),

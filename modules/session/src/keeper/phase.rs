@@ -100,8 +100,8 @@ impl InProgress {
     /// Asks the server whether it is still what it was. An idle client does
     /// not notice a dead backend, nor a promotion, by itself.
     pub(super) fn look(&mut self) -> Result<(), Loss> {
-        let now =
-            self.server.identity().map_err(|error| Loss::from_server("reach the server", error))?;
+        let heard = self.server.hear().and_then(|()| self.server.identity());
+        let now = heard.map_err(|error| Loss::from_server("reach the server", error))?;
         let was = &self.identity;
         if now.postmaster_start_time != was.postmaster_start_time
             || now.backend_pid != was.backend_pid

@@ -147,8 +147,7 @@ impl Session {
     }
 
     /// Ends the session, by closing the connection, and writes down why unless
-    /// its backup is safe. So it
-    /// does where only the label in memory is lost.
+    /// its backup is safe.
     fn give_up(&mut self, kind: &str, reason: String) {
         if !matches!(self.phase, Phase::Over) && self.record.stop.is_none() {
             self.record = self.record.clone().aborted(kind, reason);

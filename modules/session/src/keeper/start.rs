@@ -117,12 +117,9 @@ fn start_backup(order: &mut Order) -> Result<(Server, Identity), SessionError> {
     if identity.backend_pid != before.backend_pid
         || identity.postmaster_start_time != before.postmaster_start_time
     {
-        return Err(SessionError::Launch {
-            reason: format!(
-                "the connection goes through a pooler: the statement before the start ran in backend {}, the one \
-                 after it in backend {}",
-                before.backend_pid, identity.backend_pid
-            ),
+        return Err(SessionError::Pooled {
+            before: before.backend_pid,
+            after: identity.backend_pid,
         });
     }
     order.record.start = Some(StartRecord {
@@ -139,13 +136,7 @@ fn start_backup(order: &mut Order) -> Result<(Server, Identity), SessionError> {
 fn expect_same_cluster(order: &Order, found: &Identity) -> Result<(), SessionError> {
     let planned = order.record.server.system_identifier;
     if found.system_identifier != planned || found.in_recovery != order.record.server.in_recovery {
-        return Err(SessionError::Launch {
-            reason: format!(
-                "the server has system identifier {} (in recovery: {}), the one examined before had {planned} (in \
-                 recovery: {})",
-                found.system_identifier, found.in_recovery, order.record.server.in_recovery
-            ),
-        });
+        return Err(SessionError::OtherServer { found: found.system_identifier, planned });
     }
     Ok(())
 }

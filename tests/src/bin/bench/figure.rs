@@ -4,7 +4,7 @@ use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use serde_json::{Value, json};
+use serde::Serialize;
 
 use crate::sample::Sample;
 
@@ -60,27 +60,28 @@ impl Figure {
         }
     }
 
-    fn line(&self) -> Value {
+    fn line(&self) -> Line<'_> {
         let rounded = |value: f64| (value * 1e4).round() / 1e4;
-        let range = |sample: &Sample| json!([rounded(sample.min()), rounded(sample.max())]);
-        json!({
-            "name": self.name,
-            "ours": rounded(self.ours.median()),
-            "peer": self.peer.as_ref().map(|(_, sample)| rounded(sample.median())),
-            "ratio": self.ratio().map(rounded),
-            "goal": self.verdict().map(|(limit, _)| limit),
-            "holds": self.verdict().map(|(_, holds)| holds),
-            "goal_of": match self.goal {
+        let range = |sample: &Sample| [rounded(sample.min()), rounded(sample.max())];
+        let peer = self.peer.as_ref();
+        Line {
+            name: &self.name,
+            ours: rounded(self.ours.median()),
+            peer: peer.map(|(_, sample)| rounded(sample.median())),
+            ratio: self.ratio().map(rounded),
+            goal: self.verdict().map(|(limit, _)| limit),
+            holds: self.verdict().map(|(_, holds)| holds),
+            goal_of: match self.goal {
                 Goal::None => None,
                 Goal::Ours(_) => Some("ours"),
                 Goal::Ratio(_) => Some("ratio"),
             },
-            "unit": self.unit,
-            "peer_name": self.peer.as_ref().map(|(name, _)| name),
-            "runs": self.ours.len(),
-            "ours_range": range(&self.ours),
-            "peer_range": self.peer.as_ref().map(|(_, sample)| range(sample)),
-        })
+            unit: self.unit,
+            peer_name: peer.map(|(name, _)| *name),
+            runs: self.ours.len(),
+            ours_range: range(&self.ours),
+            peer_range: peer.map(|(_, sample)| range(sample)),
+        }
     }
 
     fn row(&self) -> [String; 6] {
@@ -116,6 +117,25 @@ impl Figure {
     }
 }
 
+/// A line of the file. The first six are what every reader needs.
+#[derive(Serialize)]
+struct Line<'a> {
+    name: &'a str,
+    ours: f64,
+    peer: Option<f64>,
+    ratio: Option<f64>,
+    goal: Option<f64>,
+    holds: Option<bool>,
+    /// Whether `ours` or the `ratio` must be at most the goal.
+    goal_of: Option<&'static str>,
+    /// Of `ours` and `peer`.
+    unit: &'static str,
+    peer_name: Option<&'static str>,
+    runs: usize,
+    ours_range: [f64; 2],
+    peer_range: Option<[f64; 2]>,
+}
+
 /// All figures, and where they are written as they come.
 #[derive(Debug)]
 pub(crate) struct Report {
@@ -136,7 +156,8 @@ impl Report {
         let mut file =
             fs::OpenOptions::new().append(true).open(&self.path).expect("it was made above");
         for figure in &figures {
-            writeln!(file, "{}", figure.line()).expect("the target directory is writable");
+            let line = serde_json::to_string(&figure.line()).expect("numbers and text");
+            writeln!(file, "{line}").expect("the target directory is writable");
         }
         self.figures.extend(figures);
     }

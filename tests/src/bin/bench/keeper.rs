@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use backstay_tests::command::tied;
 use backstay_tests::place::User;
-use backstay_tests::{Backup, Login, Server};
+use backstay_tests::{Auth, Backup, Login, Server};
 use serde_json::{Value, json};
 
 use crate::MAJOR;
@@ -40,29 +40,41 @@ pub(crate) fn measure(runs: usize) -> Vec<Figure> {
     figures
 }
 
+/// One keeper on the Unix socket, one that talks TLS, which needs more memory.
 fn at_rest(server: &Server, direct: &Direct, backup: &Backup, runs: usize) -> Vec<Figure> {
-    let reply = direct.must(&backup.start(&json!({"backup_id": "rest"})));
-    let keeper = reply["keeper_pid"].as_u64().expect("the keeper's process id");
+    let tls_server = Server::builder().major(MAJOR).tls(true).auth(Auth::Scram).start();
+    let tls_backup = Backup::of(&tls_server, Login::Tls, backup.user());
+    let start = |backup: &Backup| {
+        let reply = direct.must(&backup.start(&json!({"backup_id": "rest"})));
+        reply["keeper_pid"].as_u64().expect("the keeper's process id")
+    };
+    let (plain, tls) = (start(backup), start(&tls_backup));
     // what people without a keeper hold a session open with
     let mut psql = psql(server);
     let other = u64::from(psql.id());
     std::thread::sleep(SETTLE);
-    let (mut ours, mut peer) = (Sample::default(), Sample::default());
-    let before = ticks(keeper);
+    let mut memory = [Sample::default(), Sample::default(), Sample::default()];
+    let before = [ticks(plain), ticks(tls)];
     for _ in 0..runs {
-        ours.push(resident(keeper));
-        peer.push(resident(other));
+        for (sample, pid) in memory.iter_mut().zip([plain, tls, other]) {
+            sample.push(resident(pid));
+        }
         std::thread::sleep(REST / u32::try_from(runs).expect("few runs"));
     }
-    let spent = Sample::of((ticks(keeper) - before) as f64);
-    direct.must(&backup.abort(&json!({"session": "main.rest"})));
+    let spent = (ticks(plain) - before[0]).max(ticks(tls) - before[1]);
+    for backup in [backup, &tls_backup] {
+        direct.must(&backup.abort(&json!({"session": "main.rest"})));
+    }
     psql.kill().expect("our own child");
     psql.wait().expect("our own child");
+    let [plain, tls, psql] = memory;
+    let figure = |name, ours| {
+        Figure::new(name, "MB", ours).against("psql", psql.clone()).goal(Goal::Ours(8.0))
+    };
     vec![
-        Figure::new("keeper at rest: resident memory", "MB", ours)
-            .against("psql", peer)
-            .goal(Goal::Ours(8.0)),
-        Figure::new("keeper at rest: clock ticks of CPU in 30 s", "ticks", spent)
+        figure("keeper at rest: resident memory", plain),
+        figure("keeper at rest, TLS: resident memory", tls),
+        Figure::new("keeper at rest: CPU in 30 s", "ticks of 10 ms", Sample::of(spent as f64))
             .goal(Goal::Ours(1.0)),
     ]
 }

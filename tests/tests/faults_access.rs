@@ -1,5 +1,6 @@
-//! What never happens: a reply that says ok while the backup cannot be restored,
-//! a backup mode that outlives its play. Each test does the real thing.
+//! Who reaches a backup and by which way: other users, poolers, a connection that
+//! breaks, secrets that must stay where they are, options as Ansible gives them.
+//! All of it through `ansible-playbook`.
 
 use std::path::Path;
 use std::time::Duration;
@@ -7,20 +8,19 @@ use std::time::Duration;
 use backstay_tests::command::signal;
 use backstay_tests::place::User;
 use backstay_tests::{
-    Ansible, Backup, Become, Core, Login, Outcome, Pooler, Run, Server, SmallMount, Sshd, need,
-    wait_until,
+    Ansible, Backup, Become, Core, Login, Outcome, Pooler, Run, Server, Sshd, need, wait_until,
 };
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
 /// A server and the tasks of a backup of it, over `connection: local`.
-struct Scene {
+struct Story {
     server: Server,
     backup: Backup,
     ansible: Ansible,
 }
 
-impl Scene {
+impl Story {
     fn of(major: u32) -> Self {
         Self::around(Server::builder().major(major).tablespaces(1).start())
     }
@@ -96,93 +96,59 @@ fn keeper_pid(start: &Outcome) -> u32 {
 
 /// The manifest of a session that came to nothing, and what `backup_info` says.
 #[track_caller]
-fn assert_visible(scene: &Scene, session: &str, states: &[&str]) {
-    let info = scene.info(session);
+fn assert_visible(story: &Story, session: &str, states: &[&str]) {
+    let info = story.info(session);
     let state = info["state"].as_str().unwrap_or_default();
     assert!(states.contains(&state), "not of {states:?}: {info:#}");
     assert_eq!(info["in_backup_mode"], json!(false), "{info:#}");
-    scene.assert_nothing_complete();
+    story.assert_nothing_complete();
     wait_until("the server has no session of ours", Duration::from_secs(20), || {
-        !scene.has_keeper_session()
+        !story.has_keeper_session()
     });
 }
 
 #[test]
 fn an_abort_leaves_backup_mode_and_is_harmless_without_one() {
-    let scene = Scene::of(15);
-    let start = scene.start(&json!({}));
-    let abort = scene
+    let story = Story::of(15);
+    let start = story.start(&json!({}));
+    let abort = story
         .backup
         .abort(&json!({"session": session_of(&start), "reason": "the disk array is on fire"}));
-    let run = scene.ansible.tasks(&json!([abort])).ok();
+    let run = story.ansible.tasks(&json!([abort])).ok();
     assert_eq!(run.task("backup_abort").result["was_in_backup_mode"], json!(true));
-    assert!(!scene.has_keeper_session());
-    let again = scene.ansible.tasks(&json!([abort])).ok();
+    assert!(!story.has_keeper_session());
+    let again = story.ansible.tasks(&json!([abort])).ok();
     assert_eq!(again.task("backup_abort").result["changed"], json!(false));
-    let info = scene.info(session_of(&start));
+    let info = story.info(session_of(&start));
     assert!(
         info["reason"].as_str().is_some_and(|r| r.contains("the disk array is on fire")),
         "{info:#}"
     );
     assert_failure(
-        &scene.rest(session_of(&start)),
+        &story.rest(session_of(&start)),
         &["backup_aborted", "backup_not_in_progress"],
         "off",
     );
-    assert_visible(&scene, session_of(&start), &["aborted"]);
+    assert_visible(&story, session_of(&start), &["aborted"]);
 }
 
 #[test]
-fn a_snapshot_after_the_stop_is_refused() {
-    let scene = Scene::of(16);
-    let start = scene.start(&json!({}));
-    let stopped = scene.stop(session_of(&start)).ok();
-    let run = scene.rest(session_of(&start));
-    assert_eq!(run.failure().task, "snapshot_create");
-    assert_failure(&run, &["backup_not_in_progress"], "off");
-    // asked again, the stop gives the same answer and changes nothing
-    let again = scene.stop(session_of(&start)).ok();
+fn a_stop_that_is_asked_again_gives_the_same_answer() {
+    let story = Story::of(16);
+    let start = story.start(&json!({}));
+    let stopped = story.stop(session_of(&start)).ok();
+    let again = story.stop(session_of(&start)).ok();
     for key in ["backup_label_base64", "tablespace_map_base64", "stop_lsn", "wal_stop_segment"] {
-        assert_eq!(
-            again.task("backup_stop").result[key],
-            stopped.task("backup_stop").result[key],
-            "{key}"
-        );
+        let (first, second) =
+            (&stopped.task("backup_stop").result, &again.task("backup_stop").result);
+        assert_eq!(second[key], first[key], "{key}");
     }
     assert_eq!(again.task("backup_stop").result["changed"], json!(false));
-    // a backup without a snapshot is not one
-    let fetch =
-        scene.ansible.tasks(&json!([scene.backup.fetch(&json!({"session": session_of(&start)}))]));
+    // a backup without a snapshot is none, whatever else is there
+    let fetch = story.backup.fetch(&json!({"session": session_of(&start)}));
+    let fetch = story.ansible.tasks(&json!([fetch]));
     assert_eq!(fetch.status, 2, "{}", fetch.output);
-    scene.assert_nothing_complete();
-}
-
-#[test]
-fn a_full_disk_while_the_label_is_stored_is_told() {
-    if !need::can_run(need::root()) {
-        return;
-    }
-    let scene = Scene::of(14);
-    let small = SmallMount::tmpfs(40);
-    // on the way in a full disk is refused, so it fills up between the tasks
-    let state = json!({"state_directory": small.path().join("state")});
-    let run = scene.ansible.tasks(&json!([scene.backup.start(&state)]));
-    let start = run.ok().task("backup_start").clone();
-    small.fill();
-    let mut options = state.clone();
-    options["session"] = json!(session_of(&start));
-    let run = scene.ansible.tasks(&json!([scene.backup.stop(&options)]));
-    assert_eq!(run.status, 2, "{}", run.output);
-    assert_eq!(run.failure().text("error_kind"), "disk_full", "{:#}", run.failure().result);
-    let mode = run.failure().text("backup_mode").to_owned();
-    assert_eq!(mode == "on", scene.has_keeper_session(), "said to be {mode}");
-    small.make_room();
-    let abort = scene.ansible.tasks(&json!([scene.backup.abort(&options)])).ok();
-    assert_eq!(abort.task("backup_abort").event, "ok");
-    wait_until("the server has no session of ours", Duration::from_secs(20), || {
-        !scene.has_keeper_session()
-    });
-    scene.assert_nothing_complete();
+    story.assert_nothing_complete();
 }
 
 #[test]
@@ -190,20 +156,20 @@ fn a_connection_that_breaks_in_the_middle_of_the_stop_can_ask_again() {
     if !need::can_run(need::root()) {
         return;
     }
-    let mut scene = Scene::of(16);
+    let mut story = Story::of(16);
     let sshd = Sshd::start();
-    scene.ansible = Ansible::ssh(Core::Newest, &sshd).becoming(Become::Root);
-    let start = scene.start(&json!({}));
+    story.ansible = Ansible::ssh(Core::Newest, &sshd).becoming(Become::Root);
+    let start = story.start(&json!({}));
     let session = json!({"session": session_of(&start)});
-    let _ = scene.ansible.tasks(&json!([scene.backup.snapshot(&session)])).ok();
+    let _ = story.ansible.tasks(&json!([story.backup.snapshot(&session)])).ok();
     // the stop takes as long as we want: its backend stands still
-    let pids = scene
+    let pids = story
         .server
         .query("select pid from pg_stat_activity where application_name like 'backstay%'");
     let pids: Vec<u32> = pids.lines().filter_map(|pid| pid.parse().ok()).collect();
     assert!(!pids.is_empty());
     pids.iter().for_each(|pid| signal(*pid, Signal::SIGSTOP));
-    let running = scene.ansible.start(&json!([scene.backup.stop(&session)]));
+    let running = story.ansible.start(&json!([story.backup.stop(&session)]));
     wait_until("the stop is under way", Duration::from_secs(30), || {
         running.output().contains("TASK [backup_stop]")
     });
@@ -213,9 +179,9 @@ fn a_connection_that_breaks_in_the_middle_of_the_stop_can_ask_again() {
     let broken = running.wait();
     pids.iter().for_each(|pid| signal(*pid, Signal::SIGCONT));
     assert_eq!(broken.task("backup_stop").event, "unreachable", "{}", broken.output);
-    let again = scene.stop(session_of(&start)).ok();
+    let again = story.stop(session_of(&start)).ok();
     assert!(again.task("backup_stop").text("backup_label").contains("START WAL LOCATION"));
-    let fetch = scene.ansible.tasks(&json!([scene.backup.fetch(&session)])).ok();
+    let fetch = story.ansible.tasks(&json!([story.backup.fetch(&session)])).ok();
     assert_eq!(fetch.task("wal_fetch").text("state"), "complete");
 }
 
@@ -224,19 +190,19 @@ fn a_pooler_in_between_is_refused() {
     if !need::can_run(need::program("pgbouncer")) {
         return;
     }
-    let scene = Scene::of(17);
-    let pooler = Pooler::before(&scene.server);
+    let story = Story::of(17);
+    let pooler = Pooler::before(&story.server);
     for login in [
         json!({"login_unix_socket": pooler.socket_directory(), "login_port": pooler.port()}),
         json!({"login_unix_socket": null, "login_host": "127.0.0.1", "login_port": pooler.port()}),
     ] {
-        let run = scene.ansible.tasks(&json!([scene.backup.start(&login)]));
+        let run = story.ansible.tasks(&json!([story.backup.start(&login)]));
         assert_eq!(run.status, 2, "{}", run.output);
         assert!(run.failure().text("msg").contains("pool"), "{}", run.failure().text("msg"));
     }
     assert!(
-        !scene.backup.repository().join("main/backups").exists()
-            || std::fs::read_dir(scene.backup.repository().join("main/backups"))
+        !story.backup.repository().join("main/backups").exists()
+            || std::fs::read_dir(story.backup.repository().join("main/backups"))
                 .is_ok_and(|mut d| d.next().is_none())
     );
 }
@@ -245,8 +211,8 @@ fn a_pooler_in_between_is_refused() {
 fn a_password_is_nowhere_to_be_found() {
     let server = Server::builder().major(15).tls(true).auth(backstay_tests::Auth::Scram).start();
     let backup = Backup::of(&server, Login::Tls, &User::current());
-    let scene = Scene { backup, ansible: Ansible::local(Core::Oldest).argument("-vvv"), server };
-    let run = scene.ansible.tasks(&json!([scene.backup.start(&json!({}))])).ok();
+    let story = Story { backup, ansible: Ansible::local(Core::Oldest).argument("-vvv"), server };
+    let run = story.ansible.tasks(&json!([story.backup.start(&json!({}))])).ok();
     let password = backstay_tests::server::PASSWORD;
     let start = run.task("backup_start");
     assert!(!start.result.to_string().contains(&json!(password).to_string()), "in the reply");
@@ -256,15 +222,15 @@ fn a_password_is_nowhere_to_be_found() {
         assert!(!String::from_utf8_lossy(&text).contains(password), "in the keeper's {file}");
     }
     for directory in [
-        scene.backup.state_directory(),
-        scene.backup.repository(),
-        scene.backup.runtime_directory(),
+        story.backup.state_directory(),
+        story.backup.repository(),
+        story.backup.runtime_directory(),
     ] {
         assert_no_file_has(&directory, password);
     }
-    let run = scene.rest(session_of(start)).ok();
+    let run = story.rest(session_of(start)).ok();
     assert_eq!(run.task("wal_fetch").text("state"), "complete");
-    assert_no_file_has(&scene.backup.state_directory(), password);
+    assert_no_file_has(&story.backup.state_directory(), password);
 }
 
 fn assert_no_file_has(directory: &Path, secret: &str) {
@@ -285,29 +251,29 @@ fn nobody_else_reaches_the_keeper_or_plants_its_places() {
     if !need::can_run(need::root()) {
         return;
     }
-    let scene = Scene::of(18);
-    let start = scene.start(&json!({}));
+    let story = Story::of(18);
+    let start = story.start(&json!({}));
     let other = Ansible::local(Core::Newest).becoming(Become::User("backstay-login".to_owned()));
     let session = json!({"session": session_of(&start)});
     for task in
-        [scene.backup.abort(&session), scene.backup.stop(&session), scene.backup.info(&session)]
+        [story.backup.abort(&session), story.backup.stop(&session), story.backup.info(&session)]
     {
         let run = other.tasks(&json!([task]));
         assert_eq!(run.status, 2, "{}", run.output);
     }
-    assert!(scene.has_keeper_session(), "another user ended the backup");
-    let _ = scene.rest(session_of(&start)).ok();
+    assert!(story.has_keeper_session(), "another user ended the backup");
+    let _ = story.rest(session_of(&start)).ok();
 
     let stranger = User::named("backstay-login");
     let place = backstay_tests::Place::new();
     stranger.make_directory(&place.join("planted"));
-    std::os::unix::fs::symlink(scene.backup.state_directory(), place.join("link"))
+    std::os::unix::fs::symlink(story.backup.state_directory(), place.join("link"))
         .expect("a link in the test's place");
     for option in ["state_directory", "runtime_directory"] {
         for planted in ["planted", "link"] {
             let more =
                 json!({option: place.join(planted), "backup_id": format!("{option}-{planted}")});
-            let run = scene.ansible.tasks(&json!([scene.backup.start(&more)]));
+            let run = story.ansible.tasks(&json!([story.backup.start(&more)]));
             assert_eq!(run.status, 2, "{option} {planted} was accepted: {}", run.output);
         }
     }
@@ -315,20 +281,20 @@ fn nobody_else_reaches_the_keeper_or_plants_its_places() {
 
 #[test]
 fn options_are_read_as_ansible_reads_them() {
-    let scene = Scene::of(13);
-    let unknown = scene.ansible.tasks(&json!([scene.backup.start(&json!({"lable": "x"}))]));
+    let story = Story::of(13);
+    let unknown = story.ansible.tasks(&json!([story.backup.start(&json!({"lable": "x"}))]));
     assert_eq!(unknown.status, 2, "{}", unknown.output);
     assert!(unknown.failure().text("msg").contains("lable"), "{}", unknown.failure().text("msg"));
-    let port = scene.server.port().to_string();
+    let port = story.server.port().to_string();
     let written =
         json!({"login_port": port, "fast": "yes", "max_duration": "600", "backup_id": "as-text"});
-    let start = scene.start(&written);
+    let start = story.start(&written);
     assert_eq!(session_of(&start), "main.as-text");
-    let checked = scene.ansible.tasks(&json!([{
+    let checked = story.ansible.tasks(&json!([{
         "name": "backup_abort", "check_mode": true,
-        "backstay.postgresql.backup_abort": {"session": "main.as-text", "state_directory": scene.backup.state_directory()},
+        "backstay.postgresql.backup_abort": {"session": "main.as-text", "state_directory": story.backup.state_directory()},
     }]));
     assert_eq!(checked.ok().task("backup_abort").result["changed"], json!(true));
-    assert!(scene.has_keeper_session(), "check mode changed the world");
-    let _ = scene.rest("main.as-text").ok();
+    assert!(story.has_keeper_session(), "check mode changed the world");
+    let _ = story.rest("main.as-text").ok();
 }

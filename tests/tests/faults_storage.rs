@@ -1,0 +1,418 @@
+//! Full disks, snapshots outside the window, and WAL that is not what it should
+//! be. The executable is asked directly where Ansible would add nothing.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use backstay_tests::place::User;
+use backstay_tests::scene::{assert_failed, merge, session};
+use backstay_tests::{Ansible, Core, Place, Scene, Server, SmallMount, need, wait_until};
+use nix::sys::signal::Signal;
+use serde_json::{Value, json};
+
+/// Where in a reply the bytes of a stop are.
+const BYTES: [&str; 4] =
+    ["backup_label_base64", "tablespace_map_base64", "stop_lsn", "wal_stop_segment"];
+
+/// A file system with room for records, and little else.
+fn small_disk() -> SmallMount {
+    let disk = SmallMount::tmpfs(20);
+    User::current().give(disk.path());
+    disk
+}
+
+/// What the server itself noted of the backup on its stop: the lines of the
+/// label as far as the label has them.
+fn label_from_history(server: &Server, started: &str) -> String {
+    let directory = server.data_directory().join("pg_wal");
+    let names = fs::read_dir(&directory).expect("pg_wal").flatten().map(|entry| entry.path());
+    let texts = names
+        .filter(|path| path.extension().is_some_and(|extension| extension == "backup"))
+        .map(|path| fs::read_to_string(path).expect("a backup history file"));
+    let text = texts
+        .filter(|text| text.contains(&format!("START WAL LOCATION: {started}")))
+        .last()
+        .expect("a backup history file of this backup");
+    let lines = text.lines().filter(|line| !line.starts_with("STOP "));
+    lines.map(|line| format!("{line}\n")).collect()
+}
+
+#[test]
+fn a_disk_that_is_full_when_the_label_is_stored_is_told_and_the_label_is_kept() {
+    if !need::can_run(need::root()) {
+        return;
+    }
+    let scene = Scene::around(Server::builder().major(18).tablespaces(2).start());
+    let disk = small_disk();
+    let state = json!({"state_directory": disk.path().join("state")});
+    let with_state = |id: &str| {
+        let mut options = session(id);
+        merge(&mut options, &state);
+        options
+    };
+    let started = scene.start("b1", &state);
+    let mut snapshot = with_state("b1");
+    merge(&mut snapshot, &json!({"jobs": 1}));
+    let _ = scene.ask(&scene.backup.snapshot(&snapshot)).ok();
+    disk.fill();
+    let ansible = Ansible::local(Core::Newest);
+    let run = ansible.tasks(&json!([scene.backup.stop(&with_state("b1"))]));
+    assert_eq!(run.status, 2, "{}", run.output);
+    let failed = run.task("backup_stop");
+    assert_failed(&failed.result, &["disk_full"], "off");
+    for text in ["No space left", "kept in the keeper's memory", "run backup_stop again"] {
+        assert!(failed.text("msg").contains(text), "\"{text}\": {}", failed.text("msg"));
+    }
+    // it is true: backup mode is over, and everybody says so
+    let info = scene.ask(&scene.backup.info(&with_state("b1"))).ok();
+    assert_eq!(info.result["sessions"][0]["in_backup_mode"], json!(false), "{info:?}");
+    let late = scene.ask(&scene.backup.snapshot(&snapshot));
+    late.assert_failed(&["backup_not_in_progress"], "off");
+    disk.make_room();
+    let run = ansible.tasks(&json!([scene.backup.stop(&with_state("b1"))])).ok();
+    let stopped = run.task("backup_stop");
+    let label = label_from_history(&scene.server, started.word("start_lsn"));
+    assert_eq!(stopped.text("backup_label"), label);
+    assert_eq!(stopped.text("tablespace_map").lines().count(), 2);
+    let saved = disk.path().join("state/sessions/main.b1/backup_label");
+    assert_eq!(fs::read_to_string(saved).expect("the label"), label);
+    let in_repository = scene.backup_folder("b1").join("backup_label");
+    assert_eq!(fs::read_to_string(in_repository).expect("the label"), label);
+    let fetched = scene.ask(&scene.backup.fetch(&with_state("b1"))).ok();
+    assert_eq!(fetched.word("state"), "complete");
+
+    // no room until the deadline: the label is lost, and that is told
+    let _ =
+        scene.start("b2", &json!({"max_duration": 5, "state_directory": state["state_directory"]}));
+    let _ = scene.ask(&scene.backup.snapshot(&{
+        let mut options = with_state("b2");
+        merge(&mut options, &json!({"provider": "command", "command": ["/bin/sh", "-c",
+            "for m in $BACKSTAY_MOUNT_POINTS; do printf '{\"id\": \"s\", \"mount_point\": \"%s\"}\\n' \"$m\"; done"]}));
+        options
+    }));
+    disk.fill();
+    scene.ask(&scene.backup.stop(&with_state("b2"))).assert_failed(&["disk_full"], "off");
+    scene.wait_until_left();
+    disk.make_room();
+    scene.ask(&scene.backup.stop(&with_state("b2"))).assert_failed(&["backup_aborted"], "off");
+    scene.ask(&scene.backup.fetch(&with_state("b2"))).assert_failed(&["backup_aborted"], "off");
+    assert_ne!(scene.manifest("b2")["state"], json!("complete"));
+}
+
+#[test]
+fn a_repository_that_is_full_is_told_and_the_same_tasks_go_on_when_there_is_room() {
+    if !need::can_run(need::root()) {
+        return;
+    }
+    let scene = Scene::around(Server::builder().major(16).wal_segment_size_mb(1).start());
+    let disk = small_disk();
+    let repository = disk.path().join("repository");
+    let started = scene.start("b1", &json!({"repository": repository}));
+    let manifest = repository.join("main/backups/b1/backup.json");
+    let state = || backstay_tests::scene::read_json(&manifest)["state"].clone();
+    let _ = scene.ask(&scene.snapshot_by("b1", "true")).ok();
+    disk.fill();
+    // the copy of the files
+    let copy = scene.ask(&scene.backup.snapshot(&session("b1")));
+    copy.assert_failed(&["disk_full"], "on");
+    // the label: it is safe beside the session record, but not where a restore looks
+    let stop = scene.ask(&scene.backup.stop(&session("b1")));
+    stop.assert_failed(&["disk_full"], "off");
+    assert_eq!(scene.record("b1")["state"], json!("stopped"));
+    assert_eq!(state(), json!("started"));
+    let early = scene.ask(&scene.backup.fetch(&session("b1")));
+    early.assert_tells(&["backup_not_in_progress"], "off", &["label", "repository"]);
+    disk.make_room();
+    let stopped = scene.ask(&scene.backup.stop(&session("b1"))).ok();
+    let label = label_from_history(&scene.server, started.word("start_lsn"));
+    assert_eq!(stopped.word("backup_label"), label);
+    assert_eq!(state(), json!("stopped"));
+    // and a segment
+    disk.fill();
+    let fetch = scene.ask(&scene.backup.fetch(&session("b1")));
+    fetch.assert_failed(&["disk_full"], "off");
+    assert_eq!(fetch.result["retryable"], json!(true), "{:#}", fetch.result);
+    assert_eq!(state(), json!("stopped"));
+    disk.make_room();
+    let fetched = scene.ask(&scene.backup.fetch(&session("b1"))).ok();
+    assert_eq!(fetched.word("waldump"), "passed");
+    assert_eq!(state(), json!("complete"));
+}
+
+#[test]
+fn a_snapshot_outside_the_window_is_refused() {
+    let scene = Scene::of(17);
+    let ansible = Ansible::local(Core::Newest);
+    let refused = |id: &str, kinds: &[&str], mode: &str, texts: &[&str]| {
+        let run = ansible.tasks(&json!([scene.backup.snapshot(&session(id))]));
+        assert_eq!(run.status, 2, "{}", run.output);
+        let failed = run.task("snapshot_create");
+        assert_failed(&failed.result, kinds, mode);
+        for text in texts {
+            assert!(failed.text("msg").contains(text), "\"{text}\": {}", failed.text("msg"));
+        }
+        assert!(!scene.backup_folder(id).join("files").exists(), "it was copied all the same");
+    };
+    // before any start, and of a session that nobody knows
+    refused("b1", &["session_not_found"], "unknown", &["main.b1"]);
+    let _ = scene.start("b1", &json!({}));
+    refused("b0", &["session_not_found"], "unknown", &["main.b0"]);
+    // after the stop
+    let _ = scene.ask(&scene.backup.stop(&session("b1"))).ok();
+    refused("b1", &["backup_not_in_progress"], "off", &["main.b1", "stopped"]);
+    // after an abort
+    let _ = scene.start("b2", &json!({}));
+    let abort = scene.backup.abort(&json!({"session": "main.b2", "reason": "we changed our mind"}));
+    let _ = scene.ask(&abort).ok();
+    refused("b2", &["backup_aborted"], "off", &["we changed our mind", "at 2"]);
+    // a backup without a snapshot is not one
+    let fetch = scene.ask(&scene.backup.fetch(&session("b1")));
+    fetch.assert_tells(&["snapshot_failed"], "off", &["no snapshot"]);
+    assert_eq!(scene.manifest("b1")["state"], json!("stopped"));
+    // one that began inside the window and ended outside
+    let _ = scene.start("b3", &json!({}));
+    let begun = scene.backup.place().join("begun");
+    let script = format!("touch '{}'; sleep 3", begun.display());
+    let asked = scene.begin(&scene.snapshot_by("b3", &script));
+    wait_until("the snapshot is under way", Duration::from_secs(20), || begun.exists());
+    let _ = scene.ask(&scene.backup.stop(&session("b3"))).ok();
+    let late = asked.reply();
+    late.assert_failed(&["backup_not_in_progress"], "off");
+    assert_eq!(scene.info("b3")["snapshots"], json!([]));
+    let fetch = scene.ask(&scene.backup.fetch(&session("b3")));
+    fetch.assert_tells(&["snapshot_failed"], "off", &["no snapshot"]);
+}
+
+/// Whether a label or map is in any directory of the server.
+fn label_in(server: &Server) -> Option<PathBuf> {
+    let directories =
+        server.tablespaces().iter().map(PathBuf::as_path).chain([server.data_directory()]);
+    directories
+        .flat_map(|directory| ["backup_label", "tablespace_map"].map(|name| directory.join(name)))
+        .find(|path| path.symlink_metadata().is_ok())
+}
+
+#[test]
+fn nothing_is_written_into_the_live_data_directory_and_the_label_is_the_servers_own() {
+    let scene = Scene::around(Server::builder().major(13).tablespaces(1).start());
+    let watched = std::sync::atomic::AtomicBool::new(true);
+    let found = std::thread::scope(|scope| {
+        let watcher = scope.spawn(|| {
+            while watched.load(std::sync::atomic::Ordering::Relaxed) {
+                if let Some(path) = label_in(&scene.server) {
+                    return Some(path);
+                }
+                std::thread::sleep(Duration::from_millis(2));
+            }
+            None
+        });
+        let label = "caf\u{e9} 'quoted' \\ \u{1F418}";
+        let started = scene.start("b1", &json!({"label": label}));
+        let _ = scene.ask(&scene.backup.snapshot(&session("b1"))).ok();
+        let stopped = scene.ask(&scene.backup.stop(&session("b1"))).ok();
+        let own = label_from_history(&scene.server, started.word("start_lsn"));
+        assert_eq!(stopped.word("backup_label"), own);
+        assert!(own.contains(&format!("LABEL: {label}\n")), "{own}");
+        for folder in [scene.session_folder("b1"), scene.backup_folder("b1")] {
+            let bytes = fs::read(folder.join("backup_label")).expect("the label");
+            assert_eq!(bytes, own.as_bytes(), "in {}", folder.display());
+        }
+        let _ = scene.ask(&scene.backup.fetch(&session("b1"))).ok();
+        watched.store(false, std::sync::atomic::Ordering::Relaxed);
+        watcher.join().expect("our own thread")
+    });
+    assert_eq!(found, None, "a label in the live cluster");
+    let inside = scene.backup_folder("b1").join("files/data/backup_label");
+    assert!(!inside.exists(), "the copy has a label that is not the backup's");
+}
+
+/// A stopped backup `id` whose snapshot is claimed, and the segments it needs.
+fn stopped_backup(scene: &Scene, id: &str) -> Vec<String> {
+    let _ = scene.start(id, &json!({}));
+    let _ = scene.ask(&scene.snapshot_by(id, "true")).ok();
+    // records that recovery would replay, over several segments
+    scene.server.execute(
+        "create table if not exists t (a text); insert into t select repeat('y', 500) from generate_series(1, 3000); \
+         select pg_switch_wal(); insert into t values ('z'); select pg_switch_wal(); insert into t values ('z')",
+    );
+    let stopped = scene.ask(&scene.backup.stop(&session(id))).ok();
+    let dry = scene.backup.fetch(&session(id));
+    let mut dry = dry.clone();
+    dry["check_mode"] = json!(true);
+    let planned = scene.ask(&dry).ok();
+    let names = planned.result["wal_segments"].as_array().cloned().unwrap_or_default();
+    let names: Vec<String> =
+        names.iter().filter_map(|segment| segment["name"].as_str().map(str::to_owned)).collect();
+    assert_eq!(json!(names.len()), stopped.result["wal_segments"]);
+    assert_eq!(names.first().map(String::as_str), Some(stopped.word("wal_start_segment")));
+    assert!(names.len() >= 3, "{names:?}");
+    names
+}
+
+/// What is done to an archive, and how that is told.
+struct Damage {
+    kinds: &'static [&'static str],
+    texts: &'static [&'static str],
+    do_it: fn(&Path, &[String]),
+}
+
+fn overwrite(path: &Path, at: usize, bytes: &[u8]) {
+    let mut content = fs::read(path).expect("a segment in the archive");
+    content[at..at + bytes.len()].copy_from_slice(bytes);
+    fs::write(path, content).expect("a segment in the archive");
+}
+
+/// Names the segment that is at fault, the second.
+const SECOND: &str = "the second segment";
+
+const DAMAGES: &[Damage] = &[
+    Damage {
+        kinds: &["system_identifier_mismatch"],
+        texts: &[SECOND, "system identifier"],
+        // the long header of the first page has the identifier at byte 24
+        do_it: |archive, names| overwrite(&archive.join(&names[1]), 24, &[7; 8]),
+    },
+    Damage {
+        kinds: &["wal_archive_timeout"],
+        texts: &[SECOND, "did not appear"],
+        do_it: |archive, names| {
+            let file = fs::File::options().write(true).open(archive.join(&names[1]));
+            file.and_then(|file| file.set_len(700_000)).expect("a segment in the archive");
+        },
+    },
+    Damage {
+        kinds: &["verification_failed"],
+        texts: &[SECOND, "begins at"],
+        // another segment under this name
+        do_it: |archive, names| {
+            fs::copy(archive.join(&names[0]), archive.join(&names[1])).expect("a copy");
+        },
+    },
+    Damage {
+        kinds: &["verification_failed"],
+        texts: &[SECOND, "begins with 0000"],
+        do_it: |archive, names| {
+            fs::write(archive.join(&names[1]), vec![0; 1 << 20]).expect("zeros")
+        },
+    },
+    Damage {
+        kinds: &["verification_failed"],
+        texts: &["could not read WAL"],
+        // in the middle of the first segment's records: only reading them tells
+        do_it: |archive, names| overwrite(&archive.join(&names[0]), 600_000, &[0xA5; 64]),
+    },
+    Damage {
+        kinds: &["wal_archive_timeout"],
+        texts: &[SECOND, "did not appear", "the newest there is"],
+        do_it: |archive, names| fs::remove_file(archive.join(&names[1])).expect("a segment"),
+    },
+];
+
+#[test]
+fn an_archive_with_wal_that_is_not_the_backups_completes_nothing() {
+    let scene = Scene::around(Server::builder().major(17).wal_segment_size_mb(1).start());
+    let names = stopped_backup(&scene, "b1");
+    let place = Place::new();
+    let archive = place.join("archive");
+    fs::create_dir(&archive).expect("a directory in the test's place");
+    let whole = || {
+        for name in &names {
+            let from = scene.server.data_directory().join("pg_wal").join(name);
+            fs::copy(from, archive.join(name)).expect("a segment of pg_wal");
+        }
+    };
+    let fetch = scene.backup.fetch(&json!({
+        "session": "main.b1", "source": "archive", "archive_directory": archive, "wait_timeout": 1,
+    }));
+    for damage in DAMAGES {
+        whole();
+        (damage.do_it)(&archive, &names);
+        let reply = scene.ask(&fetch);
+        let texts: Vec<&str> = damage
+            .texts
+            .iter()
+            .map(|text| if *text == SECOND { names[1].as_str() } else { text })
+            .collect();
+        reply.assert_tells(damage.kinds, "off", &texts);
+        let manifest = scene.manifest("b1");
+        assert_eq!(manifest["state"], json!("stopped"), "{manifest:#}");
+        assert_eq!(scene.info("b1")["state"], json!("stopped"));
+    }
+    // a segment of a real other cluster, under the right name
+    let other = Server::builder().major(17).wal_segment_size_mb(1).start();
+    let foreign = fs::read_dir(other.data_directory().join("pg_wal")).expect("pg_wal").flatten();
+    let foreign = foreign.map(|entry| entry.path()).find(|path| path.is_file()).expect("a segment");
+    whole();
+    fs::copy(foreign, archive.join(&names[1])).expect("a segment of another cluster");
+    scene.ask(&fetch).assert_tells(&["system_identifier_mismatch"], "off", &[&names[1]]);
+    // and with the right ones the same task succeeds: nothing bad was kept
+    whole();
+    let fetched = scene.ask(&fetch).ok();
+    assert_eq!(fetched.word("waldump"), "passed");
+    assert_eq!(scene.manifest("b1")["state"], json!("complete"));
+    for name in &names {
+        let kept = fs::read(scene.backup_folder("b1").join("wal").join(name)).expect("a segment");
+        assert_eq!(kept, fs::read(archive.join(name)).expect("a segment"), "{name}");
+    }
+}
+
+#[test]
+fn a_restore_command_that_fails_is_told_from_one_that_does_not_find() {
+    let scene = Scene::around(Server::builder().major(14).wal_segment_size_mb(1).start());
+    let names = stopped_backup(&scene, "b1");
+    let wal = scene.server.data_directory().join("pg_wal");
+    let fetch = |command: &str| {
+        scene.ask(&scene.backup.fetch(&json!({
+            "session": "main.b1", "source": "restore_command", "restore_command": command, "wait_timeout": 2,
+        })))
+    };
+    let absent = fetch("echo it is not there >&2; exit 1");
+    absent.assert_tells(&["wal_archive_timeout"], "off", &[&names[0], "did not appear"]);
+    assert!(absent.took >= Duration::from_secs(2), "it did not wait: {:?}", absent.took);
+    let failed = fetch("echo the network is down >&2; exit 200");
+    failed.assert_tells(
+        &["program_failed"],
+        "off",
+        &[&names[0], "status 200", "the network is down"],
+    );
+    let killed = fetch("kill -9 $$");
+    killed.assert_tells(&["program_failed"], "off", &[&names[0]]);
+    // success without a file is no success
+    let empty = fetch("true");
+    empty.assert_tells(&["wal_archive_timeout"], "off", &[&names[0]]);
+    let half = fetch(&format!("head -c 5000 '{}'/%f > %p", wal.display()));
+    half.assert_failed(&["wal_missing", "wal_archive_timeout"], "off");
+    assert!(half.message().contains(&names[0]), "{}", half.message());
+    assert_eq!(scene.manifest("b1")["state"], json!("stopped"));
+    // a segment that comes late is waited for
+    let mark = scene.backup.place().join("asked-once");
+    let late = format!(
+        "if [ -e '{0}' ]; then cp '{1}'/%f %p; else touch '{0}'; exit 1; fi",
+        mark.display(),
+        wal.display()
+    );
+    let fetched = fetch(&late).ok();
+    assert_eq!(fetched.word("state"), "complete");
+    let left = fs::read_dir(scene.backup_folder("b1").join("wal")).expect("the WAL").count();
+    assert_eq!(left, names.len(), "something else than segments is left");
+}
+
+#[test]
+fn a_task_that_is_killed_while_it_copies_leaves_a_backup_that_can_go_on() {
+    let scene = Scene::of(15);
+    let _ = scene.start("b1", &json!({}));
+    let begun = scene.backup.place().join("begun");
+    let script = format!("touch '{}'; sleep 30", begun.display());
+    let asked = scene.begin(&scene.snapshot_by("b1", &script));
+    wait_until("the snapshot is under way", Duration::from_secs(20), || begun.exists());
+    backstay_tests::command::signal(asked.pid(), Signal::SIGKILL);
+    assert_eq!(scene.info("b1")["in_backup_mode"], json!(true));
+    let _ = scene.ask(&scene.backup.snapshot(&session("b1"))).ok();
+    let _ = scene.ask(&scene.backup.stop(&session("b1"))).ok();
+    let fetched = scene.ask(&scene.backup.fetch(&session("b1"))).ok();
+    assert_eq!(fetched.word("state"), "complete");
+    let recorded: Vec<Value> =
+        scene.manifest("b1")["snapshots"].as_array().cloned().unwrap_or_default();
+    assert!(recorded.iter().all(|snapshot| snapshot["provider"] == json!("files")), "{recorded:?}");
+}
