@@ -71,7 +71,8 @@ pub fn supervise(file: &Path, limit: u64) -> std::io::Result<()> {
     let id = file.file_name().map(|name| name.to_string_lossy().into_owned());
     result.insert("ansible_job_id".into(), json!(id));
     result.insert("finished".into(), json!(true));
-    result.insert("started".into(), json!(true));
+    // A module may have a return value of that name.
+    result.entry("started").or_insert(json!(true));
     put(file, &Value::Object(result))
 }
 
