@@ -29,29 +29,9 @@ fn stage() -> PathBuf {
     if let Some(staged) = std::env::var_os("BACKSTAY_COLLECTIONS") {
         return PathBuf::from(staged);
     }
-    let target = target_directory();
-    let lock = File::create(target.join("stage.lock")).expect("the target directory is writable");
-    lock.lock().expect("a lock in the target directory");
-    let (this_run, stamp) = (run_id(), target.join("staged-for"));
-    if fs::read_to_string(&stamp).unwrap_or_default() != this_run {
-        let mut stage = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-        stage
-            .args(["run", "--quiet", "--locked", "--package", "xtask", "--", "stage"])
-            .current_dir(project());
-        // what cargo told this test of its own package would make it build anew
-        for (name, _) in std::env::vars_os() {
-            let name = name.to_string_lossy().into_owned();
-            if name.starts_with("CARGO_PKG_")
-                || name.starts_with("CARGO_MANIFEST")
-                || name.starts_with("CARGO_BIN_EXE")
-            {
-                stage.env_remove(&name);
-            }
-        }
-        run(stage.env("CARGO_TARGET_DIR", &target));
-        fs::write(&stamp, this_run).expect("the target directory is writable");
-    }
-    let path = target.join("collection");
+    // what it prints is ansible_collections/backstay/postgresql below that
+    let staged = once("stage", "staged-for");
+    let path = staged.ancestors().nth(3).unwrap_or(&staged).to_path_buf();
     assert!(
         executable_in(&path).is_some(),
         "cargo xtask stage left no executable under {}",
@@ -64,6 +44,52 @@ fn stage() -> PathBuf {
 #[must_use]
 pub fn executable() -> PathBuf {
     executable_in(&collections_path()).expect("checked when it was staged")
+}
+
+/// Builds the collection's tarball as it is released; gives its path.
+///
+/// # Panics
+///
+/// When it cannot be built.
+#[must_use]
+pub fn tarball() -> PathBuf {
+    once("collection", "packaged-for")
+}
+
+/// Runs a task of `cargo xtask` unless this test run has done so; gives the path
+/// that it printed.
+fn once(task: &str, stamp: &str) -> PathBuf {
+    let target = target_directory();
+    let lock = File::create(target.join("stage.lock")).expect("the target directory is writable");
+    lock.lock().expect("a lock in the target directory");
+    let (this_run, stamp) = (run_id(), target.join(stamp));
+    let noted = fs::read_to_string(&stamp).unwrap_or_default();
+    if let Some((run, path)) = noted.split_once('\n')
+        && run == this_run
+    {
+        return PathBuf::from(path);
+    }
+    let path = xtask(task);
+    fs::write(&stamp, format!("{this_run}\n{path}")).expect("the target directory is writable");
+    PathBuf::from(path)
+}
+
+/// Runs `cargo xtask`; gives what it printed.
+fn xtask(task: &str) -> String {
+    let mut xtask = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    xtask.args(["run", "--quiet", "--locked", "--package", "xtask", "--", task]);
+    // what cargo told this test of its own package would make it build anew
+    for (name, _) in std::env::vars_os() {
+        let name = name.to_string_lossy().into_owned();
+        if name.starts_with("CARGO_PKG_")
+            || name.starts_with("CARGO_MANIFEST")
+            || name.starts_with("CARGO_BIN_EXE")
+        {
+            xtask.env_remove(&name);
+        }
+    }
+    let output = run(xtask.current_dir(project()).env("CARGO_TARGET_DIR", target_directory()));
+    String::from_utf8_lossy(&output.stdout).trim().to_owned()
 }
 
 fn executable_in(path: &Path) -> Option<PathBuf> {

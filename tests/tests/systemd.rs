@@ -167,3 +167,23 @@ fn a_keeper_of_another_user_outlives_its_login_where_logind_lets_it() {
     assert_eq!(user, User::of_servers().uid.to_string());
     assert_complete(scene.rest(&start));
 }
+
+/// Root without a working `systemd-run` is back to what everybody has, and is
+/// told so.
+#[test]
+fn a_keeper_without_a_scope_is_warned_of() {
+    if !Container::possible() {
+        return;
+    }
+    let scene = Scene::of(14, false, Become::Root);
+    let _ = scene.container.shell("sudo mount --bind /bin/false /usr/bin/systemd-run");
+    let start = scene.start_and_log_out(&json!({}));
+    assert!(
+        warnings(&start).contains("systemd-run could not make a scope"),
+        "{}",
+        warnings(&start)
+    );
+    let (unit, _) = scene.home_and_user(&start);
+    assert!(unit.starts_with("session-"), "it is in {unit}");
+    assert_complete(scene.rest(&start));
+}

@@ -41,6 +41,9 @@ impl Options {
             let coerced = coerce(spec, value)?;
             if spec.secret {
                 remember(&coerced, &mut options.secrets);
+            } else if let Value::Object(map) = &coerced {
+                let named = map.iter().filter(|(name, _)| sounds_secret(name));
+                named.for_each(|(_, value)| remember(value, &mut options.secrets));
             }
             options.values.insert(spec.name.to_owned(), coerced);
         }
@@ -333,10 +336,18 @@ fn expand(text: &str) -> String {
     expanded
 }
 
-/// Every string inside a secret option, passwords in a dictionary included.
+/// Whether a key of a dictionary is one that people write passwords under, be
+/// it an option's own or one that is refused.
+fn sounds_secret(name: &str) -> bool {
+    let name = name.to_lowercase();
+    ["pass", "secret", "token"].iter().any(|part| name.contains(part))
+}
+
+/// Every text inside a secret option, passwords in a dictionary included.
 fn remember(value: &Value, secrets: &mut Vec<String>) {
     match value {
         Value::String(text) if !text.is_empty() => secrets.push(text.clone()),
+        Value::Number(number) => secrets.push(number.to_string()),
         Value::Array(items) => items.iter().for_each(|item| remember(item, secrets)),
         Value::Object(map) => map.values().for_each(|item| remember(item, secrets)),
         _ => {}
@@ -418,6 +429,9 @@ mod tests {
             parse(json!({"session": "s", "login_password": 12345})).unwrap().secrets(),
             ["12345"]
         );
+        let settings = json!({"sslpassword": "hush", "PASSWORD": 471100, "work_mem": "4MB"});
+        let options = parse(json!({"session": "s", "settings": settings})).unwrap();
+        assert_eq!(options.secrets(), ["471100", "hush"]);
         let error = parse(json!({"session": "s", "login_password": ["hush"]})).unwrap_err();
         assert_eq!(
             error.message,

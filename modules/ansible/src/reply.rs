@@ -146,6 +146,10 @@ fn mask(value: &mut Value, secrets: &[&str]) {
         }
         Value::Array(items) => items.iter_mut().for_each(|item| mask(item, secrets)),
         Value::Object(map) => map.values_mut().for_each(|item| mask(item, secrets)),
+        // A password of digits is a number where nobody quoted it.
+        Value::Number(number) if secrets.contains(&number.to_string().as_str()) => {
+            *value = Value::from(MASK);
+        }
         _ => {}
     }
 }
@@ -163,6 +167,10 @@ mod tests {
             Reply::new(Err(failure), Some(&invocation), &["hush".into(), "hush-hush".into()]);
         assert!(reply.failed());
         assert!(!reply.line().contains("hush"), "{}", reply.line());
+        let raw = br#"{"login_password":471100,"_ansible_module_name":"x"}"#;
+        let invocation = Invocation::parse(raw).unwrap();
+        let reply = Reply::new(Ok(Returns::default()), Some(&invocation), &["471100".to_owned()]);
+        assert!(!reply.line().contains("471100"), "{}", reply.line());
     }
 
     #[test]

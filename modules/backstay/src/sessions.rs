@@ -53,13 +53,16 @@ pub(crate) fn client(store: &Store, session: &SessionId, seconds: u64) -> Result
 }
 
 /// The failure with the operator's first answer: is the server still in backup
-/// mode because of this session? What is said already stays.
+/// mode because of this session? What is said already stays, unless it is
+/// "unknown" of a session that is known to be over.
 pub(crate) fn with_backup_mode(failure: Failure, record: &SessionRecord) -> Failure {
-    if failure.values.contains_key("backup_mode") {
-        return failure;
-    }
+    let said = failure.values.get("backup_mode").and_then(Value::as_str);
     let on = record.state_now() == SessionState::InProgress;
-    failure.value("backup_mode", if on { "on" } else { "off" })
+    match said {
+        Some("unknown") if on => failure,
+        Some("unknown") | None => failure.value("backup_mode", if on { "on" } else { "off" }),
+        Some(_) => failure,
+    }
 }
 
 /// What every reply about a session has.

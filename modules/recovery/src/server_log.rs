@@ -50,7 +50,7 @@ impl ServerLog {
         let mut fallback = Vec::new();
         for file in files {
             let lines = tail(file, self.owner);
-            let grave: Vec<_> = lines.iter().filter(|line| is_grave(line)).cloned().collect();
+            let grave = grave(&lines);
             if !grave.is_empty() {
                 return last(grave);
             }
@@ -68,6 +68,17 @@ impl ServerLog {
             line.contains("recovery ended before configured recovery target was reached")
         })
     }
+}
+
+/// The grave lines, and what stands right before a FATAL: for a faulty setting the server says there which one it was.
+fn grave(lines: &[String]) -> Vec<String> {
+    let next = lines.iter().skip(1).map(Some).chain([None]);
+    lines
+        .iter()
+        .zip(next)
+        .filter(|(line, next)| is_grave(line) || next.is_some_and(|next| next.contains("FATAL:")))
+        .map(|(line, _)| line.clone())
+        .collect()
 }
 
 fn is_grave(line: &str) -> bool {
@@ -144,7 +155,7 @@ mod tests {
         fs::write(temporary.path().join("log/1.log"), text).unwrap();
         fs::write(temporary.path().join("current_logfiles"), "stderr log/1.log\n").unwrap();
         let words = log.last_words();
-        assert_eq!(words, ["FATAL:  recovery ended before configured recovery target was reached"]);
+        assert_eq!(words.join("\n"), text.trim_end_matches("\nLOG:  b\n"));
         assert!(ServerLog::target_not_reached(&words));
         // The server removes the list when it starts without a collector; the log is still there.
         fs::remove_file(temporary.path().join("current_logfiles")).unwrap();

@@ -44,7 +44,6 @@ fn run(words: &[&str]) -> Result<String, XtaskError> {
         ["stage", "--release"] => stage_only(Profile::Release),
         ["collection"] => {
             let layout = Layout::find()?;
-            stage::stage(&layout, Profile::Release)?;
             Ok(package::build(&layout)?.display().to_string())
         }
         ["check"] => check(),
@@ -54,13 +53,16 @@ fn run(words: &[&str]) -> Result<String, XtaskError> {
 
 fn stage_only(profile: Profile) -> Result<String, XtaskError> {
     let layout = Layout::find()?;
-    Ok(stage::stage(&layout, profile)?.display().to_string())
+    let staged = layout.staged();
+    stage::stage(&layout, profile, &staged)?;
+    Ok(staged.display().to_string())
 }
 
 fn check() -> Result<String, XtaskError> {
     let layout = Layout::find()?;
     let mut findings = rules::check(&layout)?;
-    match stage::stage(&layout, Profile::Dev).and_then(|_| twins::check(&layout)) {
+    match stage::stage(&layout, Profile::Dev, &layout.staged()).and_then(|()| twins::check(&layout))
+    {
         Ok(more) => findings.extend(more),
         Err(error) if findings.is_empty() => return Err(error),
         Err(error) => findings.push(chain(&error)),

@@ -6,14 +6,18 @@ use std::path::{Path, PathBuf};
 use crate::command::{ansible, output};
 use crate::error::XtaskError;
 use crate::layout::Layout;
+use crate::stage::{Profile, stage};
 
 /// Galaxy takes no larger tarball, in bytes.
 const GALAXY_LIMIT: u64 = 20_000_000;
 
-/// Builds the tarball from the staged collection; gives its path.
+/// Builds the tarball, from a collection of its own with the release build;
+/// gives its path. What is staged for tests stays as it is.
 pub(crate) fn build(layout: &Layout) -> Result<PathBuf, XtaskError> {
-    let (staged, dist) = (layout.staged(), layout.dist());
+    let dist = layout.dist();
+    let staged = dist.join("postgresql");
     fs::create_dir_all(&dist).map_err(XtaskError::file("make", &dist))?;
+    stage(layout, Profile::Release, &staged)?;
     let mut galaxy = ansible(layout, "ansible-galaxy")?;
     galaxy.args(["collection", "build", "--force", "--output-path"]).arg(&dist).arg(&staged);
     output(&mut galaxy)?;

@@ -22,13 +22,12 @@ pub(crate) enum Profile {
     Release,
 }
 
-/// Builds the executable and lays the collection out; gives the directory.
+/// Builds the executable and lays the collection out in the directory `staged`.
 ///
 /// It is put together beside its place and then moved there, so that whoever
 /// reads the staged collection meanwhile finds a whole one.
-pub(crate) fn stage(layout: &Layout, profile: Profile) -> Result<PathBuf, XtaskError> {
+pub(crate) fn stage(layout: &Layout, profile: Profile, staged: &Path) -> Result<(), XtaskError> {
     let executable = build(layout, profile)?;
-    let staged = layout.staged();
     let fresh = staged.with_file_name(format!(".postgresql.{}", std::process::id()));
     remove(&fresh)?;
     copy_tree(&layout.root.join("collection"), &fresh)?;
@@ -37,9 +36,8 @@ pub(crate) fn stage(layout: &Layout, profile: Profile) -> Result<PathBuf, XtaskE
         copy_file(&layout.root.join(name), &fresh.join(name))?;
     }
     add_program(&executable, &fresh, profile)?;
-    remove(&staged)?;
-    fs::rename(&fresh, &staged).map_err(XtaskError::file("replace", &staged))?;
-    Ok(staged)
+    remove(staged)?;
+    fs::rename(&fresh, staged).map_err(XtaskError::file("replace", staged))
 }
 
 fn build(layout: &Layout, profile: Profile) -> Result<PathBuf, XtaskError> {

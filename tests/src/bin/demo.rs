@@ -16,6 +16,9 @@ fn main() {
     let start = Instant::now();
     let say = |line: &str| println!("{:5.1} s  {line}", start.elapsed().as_secs_f64());
 
+    // built first: the server would write all the while
+    let _ = backstay_tests::collection::collections_path();
+    say("the executable is built and the collection laid out");
     let server = Server::builder().major(MAJOR).tablespaces(1).start();
     say(&format!(
         "PostgreSQL {} runs, without an archive_command, with a tablespace",

@@ -90,10 +90,12 @@ const REPLACED: &str = "Backup mode ended with the server's old life. Start a ne
 
 impl InProgress {
     pub(super) fn new(
-        server: Server,
+        mut server: Server,
         identity: Identity,
         tablespaces: Vec<Tablespace>,
     ) -> InProgress {
+        // As after each look; a session that is lost already is found by the next.
+        let _ = server.hear();
         InProgress { server, identity, tablespaces }
     }
 
@@ -101,6 +103,9 @@ impl InProgress {
     /// not notice a dead backend, nor a promotion, by itself.
     pub(super) fn look(&mut self) -> Result<(), Loss> {
         let heard = self.server.hear().and_then(|()| self.server.identity());
+        // What the client says after a statement goes out now, not before the
+        // next look hears why the server has ended the session.
+        let heard = heard.and_then(|now| self.server.hear().map(|()| now));
         let now = heard.map_err(|error| Loss::from_server("reach the server", error))?;
         let was = &self.identity;
         if now.postmaster_start_time != was.postmaster_start_time
