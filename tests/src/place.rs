@@ -104,8 +104,11 @@ impl Place {
     #[must_use]
     pub fn new() -> Self {
         let keep = std::env::var_os("BACKSTAY_KEEP").is_some();
+        // tests/setup/sweep knows by the process id which ones nobody removed
+        let prefix =
+            if keep { "bt-kept-".to_owned() } else { format!("bt-{}-", std::process::id()) };
         let directory = tempfile::Builder::new()
-            .prefix("bt-")
+            .prefix(&prefix)
             .disable_cleanup(keep)
             .tempdir()
             .unwrap_or_else(|e| panic!("could not make a temporary directory: {e}"));

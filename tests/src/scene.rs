@@ -35,13 +35,19 @@ impl Scene {
         Self::around(Server::builder().major(major).start())
     }
 
-    /// Of this server, over its Unix socket.
+    /// Of this server, over its Unix socket, by this test's user.
     #[must_use]
     pub fn around(server: Server) -> Self {
-        Self { backup: Backup::of(&server, Login::Socket, &User::current()), server }
+        Self::by(server, &User::current())
     }
 
-    /// Asks the executable, as this test's user, and waits for its reply.
+    /// Of this server, over its Unix socket, by `user`.
+    #[must_use]
+    pub fn by(server: Server, user: &User) -> Self {
+        Self { backup: Backup::of(&server, Login::Socket, user), server }
+    }
+
+    /// Asks the executable, as the user of the backup, and waits for its reply.
     #[track_caller]
     #[must_use]
     pub fn ask(&self, task: &Value) -> Reply {
@@ -52,7 +58,7 @@ impl Scene {
     #[track_caller]
     #[must_use]
     pub fn begin(&self, task: &Value) -> Asked {
-        Asked::of(task, &User::current())
+        Asked::of(task, self.backup.user())
     }
 
     /// Starts the backup `id` and gives the reply of `backup_start`.

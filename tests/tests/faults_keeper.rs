@@ -238,7 +238,9 @@ fn a_reboot_is_told_as_a_reboot_and_a_stopped_backup_survives_it() {
 
 #[test]
 fn a_server_that_hangs_is_given_up_and_the_keeper_ends_soon_after_its_deadline() {
-    let scene = Scene::of(17);
+    let mut scene = Scene::of(17);
+    // what its backend finds when it goes on
+    scene.server.announce_log("connection to client lost");
     let started = scene.start("b1", &json!({"max_duration": 3}));
     let begun = Instant::now();
     let keeper = keeper_of(&started.result);

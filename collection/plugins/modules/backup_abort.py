@@ -13,7 +13,9 @@ version_added: 0.1.0
 description:
   - Ends a session without a backup. Made for the C(rescue) of a block.
   - Leaves backup mode, marks the backup as failed in the repository, and records why in the session record.
-  - Harmless when the session does not exist or has ended already.
+  - A keeper that cannot answer, because the server hangs or is still in its starting checkpoint, is ended by force. That closes its connection,
+    and with it backup mode ends as well.
+  - Harmless when the session does not exist or has ended already. A session that was lost is changed once, its record says so then.
   - A backup that was stopped already is left as it is. Its WAL may still be fetched, and it is complete then.
 author:
   - The backstay authors (@backstay)
@@ -30,6 +32,7 @@ options:
   reason:
     description:
       - Why the backup is given up. It is kept with the session and shown by M(backstay.postgresql.backup_info).
+      - When not given, it is V(aborted by backup_abort).
     type: str
 attributes:
   check_mode:
@@ -78,20 +81,101 @@ session:
   returned: when the session exists
   sample: main.20261121T031500Z-3f9c
 state:
-  description: State of the session.
+  description: State of the session. V(aborted), or V(stopped) or V(complete) for a backup that is left as it is.
   type: str
   returned: when the session exists
   sample: aborted
 was_in_backup_mode:
-  description: Whether the session was in backup mode until now.
+  description: Whether the session held the server in backup mode until now.
   type: bool
   returned: success
   sample: true
 reason:
-  description: Why the session ended.
+  description: Why and when the session ended. Null when it holds a backup.
   type: str
   returned: when the session exists
-  sample: the disk of the repository is full
+  sample: the disk of the repository is full (at 2026-11-21T03:15:08.123Z)
+backup_id:
+  description: Name of the backup in the repository.
+  type: str
+  returned: when the session exists
+  sample: 20261121T031500Z-3f9c
+cluster:
+  description: Name of the database cluster's folder in the repository.
+  type: str
+  returned: when the session exists
+  sample: main
+repository:
+  description: The repository, as backup_start was given it.
+  type: str
+  returned: when the session exists
+  sample: /var/backups/postgresql
+label:
+  description: Label of the backup.
+  type: str
+  returned: when the session exists
+  sample: nightly
+server:
+  description: Where the server listens, as C(<host>:<port>) or as the path of its socket.
+  type: str
+  returned: when the session exists
+  sample: /run/postgresql/.s.PGSQL.5432
+in_backup_mode:
+  description: Whether the server is in backup mode for this session.
+  type: bool
+  returned: success
+  sample: false
+age:
+  description: Seconds since the session began.
+  type: int
+  returned: when the session exists
+  sample: 12
+remaining:
+  description: Seconds until the keeper ends by itself. Zero when there is none.
+  type: int
+  returned: when the session exists
+  sample: 3588
+keeper_pid:
+  description: Process id of the keeper. Null when there is none.
+  type: int
+  returned: when the session exists
+  sample: 4242
+start_lsn:
+  description: LSN where the backup starts. Null until it has started.
+  type: str
+  returned: when the session exists
+  sample: 0/3000028
+stop_lsn:
+  description: LSN where the backup ends. Null until it was stopped.
+  type: str
+  returned: when the session exists
+  sample: 0/3000138
+timeline:
+  description: Timeline that the backup started on. Null until it has started.
+  type: int
+  returned: when the session exists
+  sample: 1
+deadline:
+  description: When the keeper ends by itself, and leaves backup mode if the server still is in it, in UTC.
+  type: str
+  returned: when the session exists
+  sample: "2026-11-21T04:15:00.123Z"
+started_at:
+  description: When the backup started, in UTC by the clock of the server. Null until then.
+  type: str
+  returned: when the session exists
+  sample: "2026-11-21T03:15:00.123456Z"
+stopped_at:
+  description: When the backup was stopped, in UTC by the clock of the server. Null until then.
+  type: str
+  returned: when the session exists
+  sample: "2026-11-21T03:15:10.123456Z"
+snapshots:
+  description: The copies that the session has, as M(backstay.postgresql.snapshot_create) returns them.
+  type: list
+  elements: dict
+  returned: when the session exists
+  sample: [{"id": "sha256:5891b5b522d5df08", "provider": "files"}]
 error_kind:
   description: A stable word that tells what kind of failure it was, and that a playbook may branch on.
   type: str

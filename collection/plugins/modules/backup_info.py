@@ -25,6 +25,8 @@ options:
     description:
       - The session to tell of. It must exist.
       - When not given, all sessions are told of, none being no failure.
+      - When neither this nor O(state_directory) is given, root is also told of the sessions of other users of the host, as far as they are in
+        C(~/.local/state/backstay). Of these only the records tell, their keepers are not asked.
     type: str
 attributes:
   check_mode:
@@ -34,18 +36,17 @@ attributes:
   idempotent:
     support: N/A
 notes:
-  - Needs no connection to the server and no privileges there. Only root and the user of the keeper may ask it.
+  - Needs no connection to the server and no privileges there. Only root and the user of the keeper may ask a running session.
 seealso:
   - module: backstay.postgresql.backup_start
   - module: backstay.postgresql.backup_abort
 """
 
 EXAMPLES = r"""
-- name: Tell of all sessions on the host
+- name: Tell of all sessions on the host, as root
   backstay.postgresql.backup_info:
   register: backups
   become: true
-  become_user: postgres
 
 - name: Make sure that no session was lost
   ansible.builtin.assert:
@@ -60,7 +61,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 sessions:
-  description: The sessions, the oldest first.
+  description: The sessions, the oldest first. Those of other users come after those of the task's own state directory.
   type: list
   elements: dict
   returned: success
@@ -115,8 +116,18 @@ sessions:
       type: int
       returned: success
       sample: 4242
+    server:
+      description: Where the server listens, as C(<host>:<port>) or as the path of its socket.
+      type: str
+      returned: success
+      sample: /run/postgresql/.s.PGSQL.5432
+    state_directory:
+      description: The state directory that has the session's record.
+      type: str
+      returned: success
+      sample: /var/lib/backstay
     start_lsn:
-      description: LSN where the backup starts.
+      description: LSN where the backup starts. Null until it has started.
       type: str
       returned: success
       sample: 0/3000028
@@ -126,30 +137,30 @@ sessions:
       returned: success
       sample: 0/3000138
     timeline:
-      description: Timeline of the server.
+      description: Timeline that the backup started on. Null until it has started.
       type: int
       returned: success
       sample: 1
     deadline:
-      description: When the keeper leaves backup mode by itself, in UTC.
+      description: When the keeper ends by itself, and leaves backup mode if the server still is in it, in UTC.
       type: str
       returned: success
-      sample: "2026-11-21T04:15:00Z"
+      sample: "2026-11-21T04:15:00.123Z"
     started_at:
-      description: When the session began, in UTC.
+      description: When the backup started, in UTC by the clock of the server. Null until then.
       type: str
       returned: success
-      sample: "2026-11-21T03:15:00Z"
+      sample: "2026-11-21T03:15:00.123456Z"
     stopped_at:
-      description: When the backup was stopped, in UTC. Null until then.
+      description: When the backup was stopped, in UTC by the clock of the server. Null until then.
       type: str
       returned: success
-      sample: "2026-11-21T03:15:10Z"
+      sample: "2026-11-21T03:15:10.123456Z"
     reason:
-      description: Why the session was aborted or lost. Null otherwise.
+      description: Why and when the session was aborted or lost. Null otherwise.
       type: str
       returned: success
-      sample: the deadline passed
+      sample: the deadline passed (at 2026-11-21T04:15:00.123Z)
     snapshots:
       description: The copies that were taken, as M(backstay.postgresql.snapshot_create) returns them.
       type: list

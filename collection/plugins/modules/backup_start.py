@@ -62,7 +62,7 @@ options:
     default: 3600
   wait_timeout:
     description:
-      - Seconds that the starting checkpoint may take.
+      - Seconds after which a server that is not in backup mode yet is given up, mostly because its starting checkpoint takes long.
     type: int
     default: 3600
   keep_wal:
@@ -89,12 +89,14 @@ options:
   os_user:
     description:
       - Operating-system user that the keeper runs as. Only root can choose another than itself.
-      - With it, a task that runs as root (C(become=true)) can use peer authentication, and systemd-logind leaves the keeper alone.
+      - When not given, it is the user of the task. When root connects over a Unix-domain socket, it is the owner of that socket, so that
+        peer authentication works for a task that runs as root (C(become=true)).
     type: str
   runtime_directory:
     description:
       - Directory of the keeper's sockets.
-      - When not given, it is C(/run/backstay) for root, else C(/run/postgresql) where that is writable, else C(/tmp/.backstay-<uid>).
+      - When not given, it is C(/run/backstay) for root, else C(/run/postgresql/.backstay-<uid>) where C(/run/postgresql) is writable,
+        else C(/tmp/.backstay-<uid>).
     type: path
 attributes:
   check_mode:
@@ -106,13 +108,15 @@ attributes:
     details:
       - Each run starts a backup of its own. Only a command that ssh sends twice is answered from the first.
 notes:
-  - 'The role needs the following unless it is a superuser: C(EXECUTE) on the two functions, the roles C(pg_read_all_settings) and
-    C(pg_read_all_stats), and the attribute C(REPLICATION) for O(keep_wal). When something is missing, the message has the statements that give it.'
+  - 'The role needs the following unless it is a superuser: C(EXECUTE) on the two functions, the role C(pg_read_all_settings),
+    on a standby also C(pg_read_all_stats), and the attribute C(REPLICATION) for O(keep_wal). When something is missing, the message has
+    the statements that give it.'
   - 'For PostgreSQL 15 to 18: C(GRANT EXECUTE ON FUNCTION pg_catalog.pg_backup_start(text, boolean) TO backup_role),
     C(GRANT EXECUTE ON FUNCTION pg_catalog.pg_backup_stop(boolean) TO backup_role),
-    C(GRANT pg_read_all_settings TO backup_role), C(GRANT pg_read_all_stats TO backup_role), C(ALTER ROLE backup_role REPLICATION).'
+    C(GRANT pg_read_all_settings TO backup_role), on a standby C(GRANT pg_read_all_stats TO backup_role), C(ALTER ROLE backup_role REPLICATION).'
   - 'For PostgreSQL 13 and 14: C(GRANT EXECUTE ON FUNCTION pg_catalog.pg_start_backup(text, boolean, boolean) TO backup_role) and
-    C(GRANT EXECUTE ON FUNCTION pg_catalog.pg_stop_backup(boolean, boolean) TO backup_role), with the same roles and attribute.'
+    C(GRANT EXECUTE ON FUNCTION pg_catalog.pg_stop_backup(boolean, boolean) TO backup_role), with the
+    same roles and attribute.'
   - The database grants C(EXECUTE) per database. Grant it in the database that O(login_db) names.
   - Run the task on the host of the server. Connect to the server itself, not to a connection pooler.
   - Use a C(block) with a C(rescue) that calls M(backstay.postgresql.backup_abort), so that a failure never leaves backup mode on.
@@ -162,7 +166,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 session:
-  description: The handle of the session, which the following tasks pass on.
+  description: The handle of the session, C(<cluster>.<backup_id>), which the following tasks pass on.
   type: str
   returned: success
   sample: main.20261121T031500Z-3f9c
@@ -187,19 +191,19 @@ repository:
   returned: success
   sample: /var/backups/postgresql
 state:
-  description: State of the session.
+  description: State of the session. V(starting) in check mode.
   type: str
   returned: success
   sample: in_progress
 start_lsn:
   description: LSN where the backup starts.
   type: str
-  returned: success
+  returned: success, not in check mode
   sample: 0/3000028
 start_time:
   description: When the backup started, in UTC.
   type: str
-  returned: success
+  returned: success, not in check mode
   sample: "2026-11-21T03:15:00.123456Z"
 timeline:
   description: Timeline of the server.
@@ -209,7 +213,7 @@ timeline:
 wal_start_segment:
   description: Name of the first WAL segment that the backup needs.
   type: str
-  returned: success
+  returned: success, not in check mode
   sample: "000000010000000000000003"
 system_identifier:
   description: System identifier of the database cluster. It is text, since it does not fit every JSON number.
@@ -266,24 +270,24 @@ in_recovery:
 slot:
   description: Name of the temporary replication slot, or null.
   type: str
-  returned: success
-  sample: backstay_20261121T031500Z_3f9c
+  returned: success, not in check mode
+  sample: backstay_main_20261121t031500z_3f9c
 keeper_pid:
   description: Process id of the keeper.
   type: int
-  returned: success
+  returned: success, not in check mode
   sample: 4242
 deadline:
   description: When the keeper leaves backup mode by itself, in UTC.
   type: str
-  returned: success
-  sample: "2026-11-21T04:15:00Z"
+  returned: success, not in check mode
+  sample: "2026-11-21T04:15:00.123Z"
 missing_grants:
   description: The statements by which a superuser gives the role what it lacks.
   type: list
   elements: str
   returned: when privileges are missing
-  sample: ["GRANT pg_read_all_stats TO backup_role;"]
+  sample: ["GRANT EXECUTE ON FUNCTION pg_catalog.pg_backup_start(text, boolean) TO backup_role;", "ALTER ROLE backup_role REPLICATION;"]
 error_kind:
   description: A stable word that tells what kind of failure it was, and that a playbook may branch on.
   type: str
@@ -294,7 +298,7 @@ hints:
   type: list
   elements: str
   returned: failure
-  sample: ["GRANT EXECUTE ON FUNCTION pg_catalog.pg_backup_start(text, boolean) TO backup_role;"]
+  sample: ["Give the server's own socket directory or port."]
 retryable:
   description: Whether the same task may succeed when it is run again.
   type: bool

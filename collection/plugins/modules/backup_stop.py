@@ -63,22 +63,22 @@ RETURN = r"""
 backup_label:
   description: Content of C(backup_label).
   type: str
-  returned: success
+  returned: success, not in check mode
   sample: "START WAL LOCATION: 0/3000028 (file 000000010000000000000003)\nCHECKPOINT LOCATION: 0/3000060\n"
 backup_label_base64:
   description: The same, byte for byte, in Base64.
   type: str
-  returned: success
+  returned: success, not in check mode
   sample: U1RBUlQgV0FMIExPQ0FUSU9OOiAwLzMwMDAwMjgK
 tablespace_map:
   description: Content of C(tablespace_map), empty where there are no tablespaces.
   type: str
-  returned: success
+  returned: success, not in check mode
   sample: "16385 /srv/fast\n"
 tablespace_map_base64:
   description: The same, byte for byte, in Base64.
   type: str
-  returned: success
+  returned: success, not in check mode
   sample: MTYzODUgL3Nydi9mYXN0Cg==
 start_lsn:
   description: LSN where the backup starts.
@@ -93,27 +93,27 @@ stop_lsn:
 stop_time:
   description: When the backup stopped, in UTC.
   type: str
-  returned: success
+  returned: success, not in check mode
   sample: "2026-11-21T03:15:10.123456Z"
 timeline:
-  description: Timeline of the server.
+  description: Timeline that the backup was taken on.
   type: int
   returned: success
   sample: 1
 wal_start_segment:
   description: Name of the first WAL segment that the backup needs.
   type: str
-  returned: success
+  returned: success, not in check mode
   sample: "000000010000000000000003"
 wal_stop_segment:
   description: Name of the last WAL segment that the backup needs.
   type: str
-  returned: success
+  returned: success, not in check mode
   sample: "000000010000000000000003"
 wal_segments:
   description: How many WAL segments the backup needs.
   type: int
-  returned: success
+  returned: success, not in check mode
   sample: 1
 session:
   description: The session.
@@ -126,15 +126,81 @@ backup_id:
   returned: success
   sample: 20261121T031500Z-3f9c
 state:
-  description: State of the session.
+  description: State of the session, V(stopped), or V(complete) when asked again after M(backstay.postgresql.wal_fetch).
   type: str
   returned: success
   sample: stopped
 manifest:
   description: Path of the backup's manifest in the repository.
   type: str
-  returned: success
+  returned: success, not in check mode
   sample: /var/backups/postgresql/main/backups/20261121T031500Z-3f9c/backup.json
+cluster:
+  description: Name of the database cluster's folder in the repository.
+  type: str
+  returned: success
+  sample: main
+repository:
+  description: The repository, as backup_start was given it.
+  type: str
+  returned: success
+  sample: /var/backups/postgresql
+label:
+  description: Label of the backup.
+  type: str
+  returned: success
+  sample: nightly
+server:
+  description: Where the server listens, as C(<host>:<port>) or as the path of its socket.
+  type: str
+  returned: success
+  sample: /run/postgresql/.s.PGSQL.5432
+in_backup_mode:
+  description: Whether the server is in backup mode for this session.
+  type: bool
+  returned: success
+  sample: false
+age:
+  description: Seconds since the session began.
+  type: int
+  returned: success
+  sample: 12
+remaining:
+  description: Seconds until the keeper ends by itself. Zero when there is none.
+  type: int
+  returned: success
+  sample: 3588
+keeper_pid:
+  description: Process id of the keeper. Null when there is none.
+  type: int
+  returned: success
+  sample: 4242
+deadline:
+  description: When the keeper ends by itself, and leaves backup mode if the server still is in it, in UTC.
+  type: str
+  returned: success
+  sample: "2026-11-21T04:15:00.123Z"
+started_at:
+  description: When the backup started, in UTC by the clock of the server. Null until then.
+  type: str
+  returned: success
+  sample: "2026-11-21T03:15:00.123456Z"
+stopped_at:
+  description: When the backup was stopped, in UTC by the clock of the server. Null until then.
+  type: str
+  returned: success
+  sample: "2026-11-21T03:15:10.123456Z"
+reason:
+  description: Why and when the session was aborted or lost. Null otherwise.
+  type: str
+  returned: success
+  sample: the deadline passed (at 2026-11-21T04:15:00.123Z)
+snapshots:
+  description: The copies that the session has, as M(backstay.postgresql.snapshot_create) returns them.
+  type: list
+  elements: dict
+  returned: success
+  sample: [{"id": "sha256:5891b5b522d5df08", "provider": "files"}]
 error_kind:
   description: A stable word that tells what kind of failure it was, and that a playbook may branch on.
   type: str

@@ -69,7 +69,8 @@ options:
   restore_command:
     description:
       - Command by which recovery fetches WAL that is later than the backup's own.
-      - When not given, recovery has only the WAL in the backup.
+      - When not given, recovery has only the WAL in the backup, and C(restore_command) becomes C(/bin/false).
+      - The module runs it too, in check mode as well, to ask for timeline history files.
     type: str
   recovery_target:
     description:
@@ -102,7 +103,8 @@ options:
   recovery_target_timeline:
     description:
       - Timeline to recover along, either a number, V(current) or V(latest).
-      - When not given, it is the server's own default, V(latest).
+      - When not given, it is the backup's own without O(restore_command) or with O(recovery_target=immediate), else the newest that is in the archive.
+      - What is written down is V(current) for the backup's own timeline, else the number of the one that was chosen, never V(latest).
     type: str
   recovery_target_action:
     description:
@@ -156,7 +158,7 @@ options:
   jobs:
     description:
       - How many files are copied at the same time.
-      - When not given, it is the number of processors, at most 4.
+      - From 1 to 64. When not given, it is the number of processors, at most 4.
     type: int
   start:
     description:
@@ -262,13 +264,13 @@ tablespaces:
       returned: success
       sample: /srv/restored-fast
 recovery_target:
-  description: The recovery target, as settings of the server.
+  description: The recovery target, as settings of the server. Without a target, C(recovery_target) is V(latest), which is no value of the setting.
   type: dict
   returned: success
   sample:
     recovery_target_time: "2026-11-21 08:59:00.000000+00"
     recovery_target_inclusive: true
-    recovery_target_timeline: latest
+    recovery_target_timeline: current
     recovery_target_action: pause
 started:
   description: Whether the server was started.
@@ -278,17 +280,17 @@ started:
 in_recovery:
   description: Whether the started server is still in recovery, as it is when paused. Null when it was not started.
   type: bool
-  returned: success
+  returned: success, not in check mode
   sample: false
 replay_lsn:
   description: LSN up to which WAL was replayed. Null when the server was not started.
   type: str
-  returned: success
+  returned: success, not in check mode
   sample: 0/5000148
 timeline:
-  description: Timeline of the restored database cluster.
+  description: Timeline of the restored database cluster, a new one after promotion.
   type: int
-  returned: success
+  returned: when O(start=true)
   sample: 2
 stop_lsn:
   description: LSN where the backup ends. Recovery must replay WAL at least to here.
@@ -318,7 +320,7 @@ source:
 files:
   description: How many files were restored.
   type: int
-  returned: success
+  returned: success, not in check mode
   sample: 1300
 bytes:
   description: How many bytes were restored.
@@ -326,10 +328,10 @@ bytes:
   returned: success
   sample: 41943040
 settings:
-  description: The settings that were written.
+  description: The settings that were written, each as text. Values that may hold a password are hidden.
   type: dict
   returned: success
-  sample: {"archive_mode": "off", "restore_command": ""}
+  sample: {"archive_mode": "off", "port": "5433", "recovery_target_timeline": "current", "restore_command": "/bin/false"}
 error_kind:
   description: A stable word that tells what kind of failure it was, and that a playbook may branch on.
   type: str

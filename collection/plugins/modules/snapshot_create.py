@@ -47,7 +47,7 @@ options:
   jobs:
     description:
       - How many files O(provider=files) copies at the same time.
-      - When not given, it is the number of processors, at most 4.
+      - From 1 to 64. When not given, it is the number of processors, at most 4.
     type: int
   reflink:
     description:
@@ -68,7 +68,7 @@ options:
     elements: str
   wait_timeout:
     description:
-      - Seconds that the copy may take.
+      - Seconds that the copy may take. After that it is ended, and the task fails with C(snapshot_timeout).
     type: int
     default: 3600
 attributes:
@@ -117,7 +117,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 snapshots:
-  description: All copies that the session has.
+  description: The copies that this task took.
   type: list
   elements: dict
   returned: success
@@ -125,7 +125,7 @@ snapshots:
     id:
       description: Id of the snapshot. It is the UUID of a subvolume, the checksum of the list of copied files, or what the program called it.
       type: str
-      returned: success
+      returned: success, not in check mode
       sample: sha256:5891b5b522d5df086d0ff0b110fbd9d21bb4fc7163af34d08286a2e846f6be03
     provider:
       description: The provider that took it.
@@ -141,7 +141,7 @@ snapshots:
       description: Where the copy is. Null when it is not a path.
       type: str
       returned: success
-      sample: /var/backups/postgresql/main/backups/20261121T031500Z-3f9c/files/data
+      sample: /var/backups/postgresql/main/backups/20261121T031500Z-3f9c/files
     mount_point:
       description: Mount point of the volume that was copied.
       type: str
@@ -156,28 +156,38 @@ snapshots:
     started_at:
       description: When it was begun, in UTC.
       type: str
-      returned: success
+      returned: success, not in check mode
       sample: "2026-11-21T03:15:01Z"
     finished_at:
       description: When it was done, in UTC.
       type: str
-      returned: success
+      returned: success, not in check mode
       sample: "2026-11-21T03:15:09Z"
     bytes:
       description: Size of what was copied, in bytes. Null when not known.
       type: int
-      returned: success
+      returned: success, not in check mode
       sample: 41943040
     files:
       description: How many files were copied. Null when not known.
       type: int
-      returned: success
+      returned: success, not in check mode
       sample: 1300
     reflinked:
-      description: Whether blocks are shared with the original.
+      description: Whether blocks are shared with the original. Null when not known.
       type: bool
-      returned: success
+      returned: success, not in check mode
       sample: true
+    listing:
+      description: The list of all copied files with their checksums, beside the copy in the backup's folder.
+      type: dict
+      returned: when O(provider=files)
+      sample: {"path": "files.json", "size": 124548, "mode": 384, "sha256": "5891b5b522d5df086d0ff0b110fbd9d21bb4fc7163af34d08286a2e846f6be03"}
+    notes:
+      description: What should be known of the copy, such as a symbolic link that was copied as a link. These are warnings of the task, too.
+      type: list
+      elements: str
+      returned: when there are any
 session:
   description: The session.
   type: str
@@ -193,6 +203,81 @@ state:
   type: str
   returned: success
   sample: in_progress
+cluster:
+  description: Name of the database cluster's folder in the repository.
+  type: str
+  returned: success
+  sample: main
+repository:
+  description: The repository, as backup_start was given it.
+  type: str
+  returned: success
+  sample: /var/backups/postgresql
+label:
+  description: Label of the backup.
+  type: str
+  returned: success
+  sample: nightly
+server:
+  description: Where the server listens, as C(<host>:<port>) or as the path of its socket.
+  type: str
+  returned: success
+  sample: /run/postgresql/.s.PGSQL.5432
+in_backup_mode:
+  description: Whether the server is in backup mode for this session.
+  type: bool
+  returned: success
+  sample: true
+age:
+  description: Seconds since the session began.
+  type: int
+  returned: success
+  sample: 12
+remaining:
+  description: Seconds until the keeper ends by itself. Zero when there is none.
+  type: int
+  returned: success
+  sample: 3588
+keeper_pid:
+  description: Process id of the keeper. Null when there is none.
+  type: int
+  returned: success
+  sample: 4242
+start_lsn:
+  description: LSN where the backup starts. Null until it has started.
+  type: str
+  returned: success
+  sample: 0/3000028
+stop_lsn:
+  description: LSN where the backup ends. Null until it was stopped.
+  type: str
+  returned: success
+  sample: 0/3000138
+timeline:
+  description: Timeline that the backup started on. Null until it has started.
+  type: int
+  returned: success
+  sample: 1
+deadline:
+  description: When the keeper ends by itself, and leaves backup mode if the server still is in it, in UTC.
+  type: str
+  returned: success
+  sample: "2026-11-21T04:15:00.123Z"
+started_at:
+  description: When the backup started, in UTC by the clock of the server. Null until then.
+  type: str
+  returned: success
+  sample: "2026-11-21T03:15:00.123456Z"
+stopped_at:
+  description: When the backup was stopped, in UTC by the clock of the server. Null until then.
+  type: str
+  returned: success
+  sample: "2026-11-21T03:15:10.123456Z"
+reason:
+  description: Why and when the session was aborted or lost. Null otherwise.
+  type: str
+  returned: success
+  sample: the deadline passed (at 2026-11-21T04:15:00.123Z)
 error_kind:
   description: A stable word that tells what kind of failure it was, and that a playbook may branch on.
   type: str

@@ -14,6 +14,7 @@ description:
   - Brings every WAL segment from the start to the stop LSN into the backup, so that it can be restored with nothing else at hand.
   - Takes them from C(pg_wal), where the session's replication slot keeps them, from a directory that is the WAL archive, or through a restore command.
     A server without C(archive_command) has complete backups too.
+  - The history file of the timeline goes along, where there is one.
   - Checks the size and the page header of each segment (magic number, system identifier, timeline, page address), and the whole range
     with C(pg_waldump) where that is installed.
   - Marks the backup as complete only when nothing is missing, and ends the session.
@@ -121,26 +122,26 @@ wal_segments:
       description: Name of the WAL segment.
       type: str
       returned: success
-      sample: 000000010000000000000003
+      sample: "000000010000000000000003"
     size:
       description: Size in bytes.
       type: int
-      returned: success
+      returned: success, not in check mode
       sample: 16777216
     sha256:
       description: SHA-256 of the segment.
       type: str
-      returned: success
+      returned: success, not in check mode
       sample: 5891b5b522d5df086d0ff0b110fbd9d21bb4fc7163af34d08286a2e846f6be03
     source:
-      description: Where it was taken from, V(pg_wal), V(archive) or V(restore_command).
+      description: Where it was taken from, V(pg_wal), V(archive), V(restore_command), or V(repository) for a segment that the backup has already.
       type: str
-      returned: success
+      returned: success, not in check mode
       sample: pg_wal
 waldump:
   description: What C(pg_waldump) said of the range, V(passed), V(skipped) or V(not_found).
   type: str
-  returned: success
+  returned: success, not in check mode
   sample: passed
 backup_id:
   description: Name of the backup in the repository.
@@ -153,15 +154,96 @@ session:
   returned: success
   sample: main.20261121T031500Z-3f9c
 state:
-  description: State of the session.
+  description: State of the session. In check mode it may be V(stopped).
   type: str
   returned: success
   sample: complete
 manifest:
   description: Path of the backup's manifest in the repository.
   type: str
-  returned: success
+  returned: success, not in check mode
   sample: /var/backups/postgresql/main/backups/20261121T031500Z-3f9c/backup.json
+cluster:
+  description: Name of the database cluster's folder in the repository.
+  type: str
+  returned: success
+  sample: main
+repository:
+  description: The repository, as backup_start was given it.
+  type: str
+  returned: success
+  sample: /var/backups/postgresql
+label:
+  description: Label of the backup.
+  type: str
+  returned: success
+  sample: nightly
+server:
+  description: Where the server listens, as C(<host>:<port>) or as the path of its socket.
+  type: str
+  returned: success
+  sample: /run/postgresql/.s.PGSQL.5432
+in_backup_mode:
+  description: Whether the server is in backup mode for this session.
+  type: bool
+  returned: success
+  sample: false
+age:
+  description: Seconds since the session began.
+  type: int
+  returned: success
+  sample: 12
+remaining:
+  description: Seconds until the keeper ends by itself. Zero when there is none.
+  type: int
+  returned: success
+  sample: 3588
+keeper_pid:
+  description: Process id of the keeper. Null when there is none.
+  type: int
+  returned: success
+  sample: 4242
+start_lsn:
+  description: LSN where the backup starts. Null until it has started.
+  type: str
+  returned: success
+  sample: 0/3000028
+stop_lsn:
+  description: LSN where the backup ends. Null until it was stopped.
+  type: str
+  returned: success
+  sample: 0/3000138
+timeline:
+  description: Timeline that the backup started on. Null until it has started.
+  type: int
+  returned: success
+  sample: 1
+deadline:
+  description: When the keeper ends by itself, and leaves backup mode if the server still is in it, in UTC.
+  type: str
+  returned: success
+  sample: "2026-11-21T04:15:00.123Z"
+started_at:
+  description: When the backup started, in UTC by the clock of the server. Null until then.
+  type: str
+  returned: success
+  sample: "2026-11-21T03:15:00.123456Z"
+stopped_at:
+  description: When the backup was stopped, in UTC by the clock of the server. Null until then.
+  type: str
+  returned: success
+  sample: "2026-11-21T03:15:10.123456Z"
+reason:
+  description: Why and when the session was aborted or lost. Null otherwise.
+  type: str
+  returned: success
+  sample: the deadline passed (at 2026-11-21T04:15:00.123Z)
+snapshots:
+  description: The copies that the session has, as M(backstay.postgresql.snapshot_create) returns them.
+  type: list
+  elements: dict
+  returned: success
+  sample: [{"id": "sha256:5891b5b522d5df08", "provider": "files"}]
 error_kind:
   description: A stable word that tells what kind of failure it was, and that a playbook may branch on.
   type: str

@@ -65,11 +65,16 @@ impl Server {
         if self.major.has_idle_session_timeout() {
             settings.push(("idle_session_timeout", "0"));
         }
+        if self.major.has_client_connection_check() {
+            // Else the backend of a dead keeper would first end its starting
+            // checkpoint, which may take minutes, and only then notice.
+            settings.push(("client_connection_check_interval", "5s"));
+        }
         if self.major.has_transaction_timeout() {
             settings.push(("transaction_timeout", "0"));
         }
         let set: Vec<String> =
-            settings.iter().map(|(name, value)| format!("SET {name} TO {value};")).collect();
+            settings.iter().map(|(name, value)| format!("SET {name} TO '{value}';")).collect();
         let doing = "prepare the session";
         self.client.batch_execute(&set.concat()).map_err(ServerError::statement(doing))?;
         let columns: Vec<String> = settings

@@ -301,4 +301,53 @@ mod tests {
             ServerError::Version(crate::ServerVersion::from_num(120_001).major().unwrap_err());
         assert_eq!(version.hints(), ["PostgreSQL 13 to 18 are supported."]);
     }
+
+    #[test]
+    fn a_server_that_is_starting_may_be_asked_again() {
+        let statement = |closed| ServerError::Statement {
+            doing: "stop the backup",
+            source: Cause { closed, ..cause("FATAL: x", Some(SqlState::CANNOT_CONNECT_NOW)) },
+        };
+        assert_eq!(statement(true).to_string(), "could not stop the backup");
+        assert_eq!(statement(true).kind(), "connection_lost");
+        assert!(statement(true).is_connection_lost() && !statement(false).is_connection_lost());
+        assert!(statement(false).retryable());
+        assert_eq!(Cause::silence(5).to_string(), "no answer within 5 s");
+    }
+
+    #[test]
+    fn texts_of_what_comes_before_a_connection() {
+        let login = LoginError::Value { name: "login_port", value: "0".into() };
+        let version = || crate::ServerVersion::from_num(120_001).major().unwrap_err();
+        let cases = [
+            (ServerError::Login(login), "cannot connect with these options", "invalid_argument"),
+            (
+                ServerError::Tls { server: "db:5432".into(), source: TlsError::HalfIdentity },
+                "could not prepare an encrypted connection to \"db:5432\"",
+                "connection_failed",
+            ),
+            (
+                ServerError::Answer { doing: "read the timeline", source: version() },
+                "could not read the timeline",
+                "internal",
+            ),
+            (ServerError::Version(version()), "the server cannot be used", "unsupported_version"),
+        ];
+        for (error, text, kind) in cases {
+            assert_eq!(error.to_string(), text);
+            assert_eq!((error.kind(), error.retryable()), (kind, false));
+        }
+    }
+
+    #[test]
+    fn what_a_connection_fails_of_has_a_hint() {
+        let hint = |text: &str, state| connect_hint(&cause(text, state)).unwrap_or_default();
+        let refused = Some(SqlState::INVALID_AUTHORIZATION_SPECIFICATION);
+        assert!(hint("FATAL: x", refused).contains("use become_user"));
+        assert!(hint("password missing", None).starts_with("Give login_password"));
+        assert!(hint("UnknownIssuer", None).contains("ca_cert"));
+        assert!(hint("NotValidForName", None).contains("login_host"));
+        assert!(hint("Connection refused (os error 111)", None).starts_with("Is the server"));
+        assert_eq!(hint("something else", None), "");
+    }
 }

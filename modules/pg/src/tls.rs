@@ -171,3 +171,37 @@ fn identity(login: &Login) -> Result<Option<Identity>, TlsError> {
     })?;
     Ok(Some((chain, key)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::LoginOptions;
+
+    fn refused(options: LoginOptions) -> TlsError {
+        let login = Login::resolve(options, &|_| None).unwrap();
+        connector(&login).err().unwrap()
+    }
+
+    #[test]
+    fn files_that_cannot_be_used_are_named() {
+        let gone =
+            refused(LoginOptions { ca_cert: Some("/nonexistent".into()), ..Default::default() });
+        assert_eq!(gone.to_string(), "could not read the root certificate \"/nonexistent\"");
+        let empty =
+            refused(LoginOptions { ca_cert: Some("/dev/null".into()), ..Default::default() });
+        assert_eq!(
+            empty.to_string(),
+            "the root certificate file \"/dev/null\" holds no certificate"
+        );
+        let both = LoginOptions {
+            ssl_cert: Some("/dev/null".into()),
+            ssl_key: Some("/nonexistent".into()),
+            ..Default::default()
+        };
+        assert_eq!(refused(both).to_string(), "could not read the client key \"/nonexistent\"");
+        let half = LoginOptions { ssl_cert: Some("/dev/null".into()), ..Default::default() };
+        assert_eq!(refused(half).to_string(), "ssl_cert and ssl_key must be given together");
+        let other = TlsError::Refused(rustls::Error::General("x".into()));
+        assert_eq!(other.to_string(), "could not set up TLS");
+    }
+}

@@ -136,6 +136,12 @@ impl MajorVersion {
         self >= Self::V14
     }
 
+    /// Whether `client_connection_check_interval` exists.
+    #[must_use]
+    pub fn has_client_connection_check(self) -> bool {
+        self >= Self::V14
+    }
+
     /// Whether `transaction_timeout` exists.
     #[must_use]
     pub fn has_transaction_timeout(self) -> bool {

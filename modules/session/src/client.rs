@@ -219,3 +219,6 @@ impl Client {
         self.unreachable(source)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -278,3 +278,6 @@ impl SessionError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

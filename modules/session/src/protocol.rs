@@ -66,3 +66,47 @@ pub(crate) enum Outcome {
     /// It failed.
     Failed(KeeperFailure),
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_request_is_its_protocol_and_its_verb() {
+        let verbs = [
+            (Verb::Status, json!({"protocol": 1, "verb": "status"})),
+            (
+                Verb::AddSnapshots { snapshots: vec![json!({"id": "a"})] },
+                json!({"protocol": 1, "verb": "add_snapshots", "snapshots": [{"id": "a"}]}),
+            ),
+            (Verb::Stop, json!({"protocol": 1, "verb": "stop"})),
+            (
+                Verb::Abort { reason: "why".into() },
+                json!({"protocol": 1, "verb": "abort", "reason": "why"}),
+            ),
+            (Verb::WalOnDisk, json!({"protocol": 1, "verb": "wal_on_disk"})),
+            (Verb::Release, json!({"protocol": 1, "verb": "release"})),
+        ];
+        for (verb, shape) in verbs {
+            let said = serde_json::to_value(Request { protocol: PROTOCOL, verb }).unwrap();
+            assert_eq!(said, shape);
+            let heard: Request = serde_json::from_value(said).unwrap();
+            assert_eq!(serde_json::to_value(heard).unwrap(), shape);
+        }
+        let unknown = json!({"protocol": 1, "verb": "dance"});
+        assert!(serde_json::from_value::<Request>(unknown).is_err());
+    }
+
+    #[test]
+    fn an_answer_is_its_protocol_and_what_came_of_it() {
+        let lsn = Outcome::Lsn("0/3000028".parse().unwrap());
+        let said = serde_json::to_value(Response { protocol: PROTOCOL, outcome: lsn }).unwrap();
+        assert_eq!(said, json!({"protocol": 1, "outcome": {"lsn": "0/3000028"}}));
+        let record = Outcome::Record(Box::new(crate::record::tests::sample()));
+        let said = serde_json::to_value(Response { protocol: PROTOCOL, outcome: record }).unwrap();
+        let heard: Response = serde_json::from_value(said.clone()).unwrap();
+        assert_eq!(serde_json::to_value(heard).unwrap(), said);
+    }
+}

@@ -8,4 +8,6 @@ pub(crate) mod backup_stop;
 pub(crate) mod cluster_restore;
 pub(crate) mod snapshot_create;
 mod start;
+#[cfg(test)]
+mod tests;
 pub(crate) mod wal_fetch;

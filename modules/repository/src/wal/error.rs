@@ -145,4 +145,47 @@ mod tests {
         );
         assert_eq!(error.kind(), "wal_archive_timeout");
     }
+
+    #[test]
+    fn texts_kinds_and_hints() {
+        let segment = || "000000010000000000000003".parse().unwrap();
+        let program = program::Program::new("/nonexistent").output().unwrap_err();
+        let invalid = RepositoryError::Invalid { what: "x", value: "y".to_owned(), expected: "z" };
+        let cases = [
+            (
+                WalFetchError::Size {
+                    segment: segment(),
+                    source_name: "pg_wal".into(),
+                    found: 1,
+                    expected: 2,
+                },
+                "WAL segment \"000000010000000000000003\" from pg_wal has 1 bytes, not 2",
+                ("wal_missing", 1, false),
+            ),
+            (
+                WalFetchError::Read { path: "/w".into(), source: std::io::Error::other("x") },
+                "could not read \"/w\"",
+                ("internal", 1, false),
+            ),
+            (
+                WalFetchError::Command { file: "f".into(), source: program },
+                "restore_command failed for \"f\"",
+                ("program_failed", 1, true),
+            ),
+            (
+                WalFetchError::Status { file: "f".into(), status: 137, stderr: "killed".into() },
+                "restore_command ended with status 137 for \"f\": killed",
+                ("program_failed", 1, true),
+            ),
+            (
+                WalFetchError::Store(invalid),
+                "could not store a WAL segment in the backup",
+                ("invalid_argument", 0, false),
+            ),
+        ];
+        for (error, text, said) in cases {
+            assert_eq!(error.to_string(), text);
+            assert_eq!((error.kind(), error.hints().len(), error.retryable()), said, "{text}");
+        }
+    }
 }

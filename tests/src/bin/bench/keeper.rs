@@ -1,13 +1,16 @@
 //! The keeper: what one costs while it waits, and two hundred at once.
 
+use std::collections::BTreeSet;
 use std::fs;
+use std::path::Path;
 use std::process::{Child, Stdio};
 use std::sync::Mutex;
 use std::time::Duration;
 
-use backstay_tests::command::tied;
+use backstay_tests::command::{signal, tied};
 use backstay_tests::place::User;
-use backstay_tests::{Auth, Backup, Login, Server};
+use backstay_tests::{Auth, Backup, Login, Server, wait_until};
+use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
 use crate::MAJOR;
@@ -112,9 +115,11 @@ fn ticks(pid: u64) -> u64 {
 }
 
 /// Opens, pings, stops and ends all sessions, each step for all before the next.
+/// A stopped session holds its WAL until it is fetched; here its keeper is told
+/// to end instead.
 fn together(direct: &Direct, backup: &Backup) -> Vec<Figure> {
     let state = json!({"state_directory": backup.place().join("b/two hundred")});
-    let keepers = Mutex::new(Vec::new());
+    let keepers = Mutex::new(BTreeSet::new());
     let errors = Mutex::new(Vec::new());
     let each = |step: &(dyn Fn(&str) -> Result<Value, String> + Sync)| {
         everywhere(&|name: &str| match step(name) {
@@ -135,11 +140,11 @@ fn together(direct: &Direct, backup: &Backup) -> Vec<Figure> {
         memory_of_all = shared_out(&keepers.lock().expect("no panic"));
         each(&|name| pinged(ask(backup.info(&json!({"session": format!("{name}.b")})))?));
         each(&|name| ask(backup.stop(&json!({"session": format!("{name}.b")}))));
-        each(&|name| ask(backup.abort(&json!({"session": format!("{name}.b")}))));
+        end(&keepers.lock().expect("no panic"));
     });
     let errors = errors.into_inner().expect("no panic");
     errors.iter().take(5).for_each(|error| eprintln!("{error}"));
-    let name = |what: &str| format!("{SESSIONS} sessions, start, info, stop, abort: {what}");
+    let name = |what: &str| format!("{SESSIONS} sessions, start, info, stop, end: {what}");
     vec![
         Figure::new(name("errors"), "errors", Sample::of(errors.len() as f64))
             .goal(Goal::Ours(0.0)),
@@ -156,6 +161,16 @@ fn with(mut task: Value, more: &Value) -> Value {
     task
 }
 
+/// Ends keepers and waits until they are gone.
+fn end(pids: &BTreeSet<u64>) {
+    for pid in pids {
+        signal(u32::try_from(*pid).expect("a process id"), Signal::SIGTERM);
+    }
+    wait_until("the keepers have ended", Duration::from_secs(20), || {
+        pids.iter().all(|pid| !Path::new(&format!("/proc/{pid}")).exists())
+    });
+}
+
 /// A reply of `backup_info` that says the session is in backup mode.
 fn pinged(reply: Value) -> Result<Value, String> {
     if reply["sessions"][0]["in_backup_mode"] == json!(true) {
@@ -165,7 +180,7 @@ fn pinged(reply: Value) -> Result<Value, String> {
 }
 
 /// Memory of processes, what they share counted once, in megabytes.
-fn shared_out(pids: &[u64]) -> f64 {
+fn shared_out(pids: &BTreeSet<u64>) -> f64 {
     pids.iter().map(|pid| memory(&format!("/proc/{pid}/smaps_rollup"), "Pss:") * KIB).sum()
 }
 

@@ -16,8 +16,6 @@ use crate::sample::{Sample, milliseconds};
 
 /// How many tasks a playbook has more than the one it is compared with.
 const TASKS: usize = 12;
-/// The same through the relay, where each costs more.
-const FAR_TASKS: usize = 6;
 /// A round trip through the relay is twice this.
 const DELAY: Duration = Duration::from_millis(10);
 
@@ -29,7 +27,7 @@ pub(crate) fn measure(runs: usize) -> Vec<Figure> {
 }
 
 fn near(sshd: &Sshd, runs: usize) -> Vec<Figure> {
-    let costs = Costs::measure(sshd, &sshd.access(), TASKS, runs);
+    let costs = Costs::measure(sshd, &sshd.access(), runs);
     let Costs { warm, cold, ping, raw } = costs;
     vec![
         Figure::new("task over ssh: backup_info, warm", "ms", warm.clone())
@@ -52,7 +50,7 @@ fn far(sshd: &Sshd, runs: usize) -> Vec<Figure> {
     access.known_hosts = place.join("known_hosts");
     access.port = relay.port();
     fs::write(&access.known_hosts, known).expect("a file in an own directory");
-    let Costs { warm, cold, ping, raw } = Costs::measure(sshd, &access, FAR_TASKS, runs);
+    let Costs { warm, cold, ping, raw } = Costs::measure(sshd, &access, runs);
     let name = |which: &str| format!("task over ssh, 20 ms round trip: backup_info, {which}");
     vec![
         Figure::new(name("warm"), "ms", warm.clone()).against("ping", ping.clone()),
@@ -72,7 +70,7 @@ struct Costs {
 impl Costs {
     /// All kinds take turns. The ssh connection is open throughout: only our
     /// executable is what a cold host lacks.
-    fn measure(sshd: &Sshd, access: &Access, tasks: usize, runs: usize) -> Self {
+    fn measure(sshd: &Sshd, access: &Access, runs: usize) -> Self {
         let place = Place::new();
         let cache = Cache::new(sshd, &place);
         let ansible = Ansible::ssh_to(Core::Newest, access)
@@ -91,10 +89,10 @@ impl Costs {
         play(&ansible, &info, 1);
         for _ in 0..runs {
             let warm_play = play(&ansible, &info, 1);
-            let warm = (play(&ansible, &info, 1 + tasks) - warm_play) / tasks as f64;
+            let warm = (play(&ansible, &info, 1 + TASKS) - warm_play) / TASKS as f64;
             costs.warm.push(warm);
-            costs.ping.push(cost(&ansible, &ping, tasks));
-            costs.raw.push(cost(&ansible, &raw, tasks));
+            costs.ping.push(cost(&ansible, &ping, TASKS));
+            costs.raw.push(cost(&ansible, &raw, TASKS));
             cache.empty();
             // what a play is longer for a cold host, and the task itself
             costs.cold.push(play(&ansible, &info, 1) - warm_play + warm);

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use ansible::{Failure, Returns};
 use chrono::{SecondsFormat, TimeDelta, Utc};
-use nix::unistd::User;
 use pg::{SlotName, WalSegmentName};
 use repository::{BackupId, BackupManifest, BackupState};
 use serde_json::json;
@@ -33,9 +32,17 @@ pub(crate) fn start(task: &BackupStart, findings: Findings) -> Result<Returns, F
     let record = record(task, &findings)?;
     write_intent(task, &findings, &record)
         .map_err(|failure| failure.value("backup_mode", "off"))?;
-    make_directories(task, &record, findings.os_user.as_ref())
-        .map_err(|failure| failure.value("backup_mode", "off"))?;
-    let order = order(task, &findings, record.clone())?;
+    if let Err(failure) = make_folder(task, &findings) {
+        // Not give_up: a record that is there already is another session's.
+        let _ = manifest::fail(&record, &failure.message);
+        return Err(failure.value("backup_mode", "off"));
+    }
+    let order =
+        make_directories(task, &record, &findings).and_then(|()| order(task, &findings, &record));
+    let order = match order {
+        Ok(order) => order,
+        Err(failure) => return Err(give_up(task, record, failure)),
+    };
     let gone = caller::is_gone;
     let ready = match session::launch(&order, Duration::from_secs(task.wait_timeout), &gone) {
         Ok(ready) => ready,
@@ -171,29 +178,39 @@ fn write_intent(
     folder.create(&intent).map_err(|error| error.explain())
 }
 
+fn owner(findings: &Findings) -> Option<(u32, u32)> {
+    findings.os_user.as_ref().map(|user| (user.uid.as_raw(), user.gid.as_raw()))
+}
+
+fn make_folder(task: &BackupStart, findings: &Findings) -> Result<(), Failure> {
+    task.store.create(&task.session, owner(findings)).map_err(|error| error.explain())
+}
+
 fn make_directories(
     task: &BackupStart,
     record: &SessionRecord,
-    user: Option<&User>,
+    findings: &Findings,
 ) -> Result<(), Failure> {
-    let owner = user.map(|user| (user.uid.as_raw(), user.gid.as_raw()));
-    task.store.create(&task.session, owner).map_err(|error| error.explain())?;
     task.store.write(record).map_err(|error| error.explain())?;
     let explain = |error: durable::DurableError| {
-        Failure::from_error(&error, "internal", error.hints())
+        Failure::from_error(&error, error.kind(), error.hints())
             .hint("The directory must belong to the keeper's user or root, and others must not be able to write to it.")
     };
     let folder: PathBuf = record.socket.parent().map(Path::to_path_buf).unwrap_or_default();
     durable::private_directory(&task.runtime_directory, None, 0o711).map_err(explain)?;
     session::sweep(&task.runtime_directory);
-    durable::private_directory(&folder, owner, 0o700).map_err(explain)
+    durable::private_directory(&folder, owner(findings), 0o700).map_err(explain)
 }
 
-fn order(task: &BackupStart, findings: &Findings, record: SessionRecord) -> Result<Order, Failure> {
-    let mut order = Order::new(record, task.store.root(), task.login.clone());
+fn order(
+    task: &BackupStart,
+    findings: &Findings,
+    record: &SessionRecord,
+) -> Result<Order, Failure> {
+    let mut order = Order::new(record.clone(), task.store.root(), task.login.clone());
     order.fast = task.fast;
     order.max_duration = task.max_duration;
-    order.run_as = findings.os_user.as_ref().map(|user| (user.uid.as_raw(), user.gid.as_raw()));
+    order.run_as = owner(findings);
     if task.keep_wal {
         let name = SlotName::nearest(&format!("{WAL_SLOT_PREFIX}{}", task.session));
         order.slot = Some(name.map_err(|error| Failure::from_error(&error, "internal", vec![]))?);
