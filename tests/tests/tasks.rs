@@ -3,9 +3,10 @@
 
 use std::time::Duration;
 
+use backstay_tests::collection::executable;
 use backstay_tests::place::User;
 use backstay_tests::{
-    Ansible, Backup, Core, Login, Outcome, Pooler, Run, Server, need, wait_until,
+    Ansible, Backup, Core, Login, Outcome, Place, Pooler, Run, Server, need, wait_until,
 };
 use serde_json::{Value, json};
 
@@ -186,4 +187,26 @@ fn check_mode_tells_what_would_be_and_changes_nothing() {
     }
     story.ansible = Ansible::local(Core::Newest);
     let _ = story.rest(session["session"].as_str().unwrap_or_default()).ok();
+}
+
+/// Without the collection: the executable in a directory of modules, under a
+/// module's name, run as Ansible runs any binary module, its options in a file
+/// that is its only argument.
+#[test]
+fn the_executable_is_also_a_plain_binary_module() {
+    let library = Place::new();
+    std::fs::copy(executable(), library.join("backup_info")).expect("a copy of the executable");
+    for core in [Core::Oldest, Core::Newest] {
+        let run = Ansible::local(core)
+            .env("ANSIBLE_LIBRARY", &library.path().display().to_string())
+            .tasks(&json!([{
+                "name": "backup_info",
+                "backup_info": {"state_directory": library.join("state")},
+            }, {
+                "name": "unknown option",
+                "backup_info": {"no_such_option": 1},
+            }]));
+        assert_eq!(run.task("backup_info").result["sessions"], json!([]), "{}", run.output);
+        assert_eq!(run.failure().text("error_kind"), "invalid_argument", "{}", run.output);
+    }
 }
