@@ -81,6 +81,27 @@ fn copy_of_files_ends(scene: &mut Scene) {
     scene.assert_came_to_nothing("b3", "aborted", TERMINATED);
 }
 
+/// The slot that holds the WAL goes with the server, which recycles the WAL as
+/// it stops; the keeper has nothing left to hold. Without an archive the backup
+/// can then not be completed, and that is said.
+#[test]
+fn a_server_restarted_after_the_stop_ends_the_keeper_and_its_wal_is_missed_by_name() {
+    let mut scene = Scene::of(15);
+    let _ = scene.start("b1", &json!({}));
+    let _ = scene.ask(&scene.backup.snapshot(&session("b1"))).ok();
+    let stop = scene.ask(&scene.backup.stop(&session("b1"))).ok();
+    assert!(scene.info("b1")["keeper_pid"].is_u64(), "the keeper holds the WAL");
+    scene.server.restart(Stop::Fast);
+    wait_until("the keeper has noticed", Duration::from_secs(20), || {
+        scene.info("b1")["keeper_pid"].is_null()
+    });
+    assert_eq!(scene.info("b1")["state"], "stopped");
+    let fetch = scene.backup.fetch(&json!({"session": "main.b1", "wait_timeout": 1}));
+    let segment = stop.word("wal_start_segment").to_owned();
+    scene.ask(&fetch).assert_tells(&["wal_archive_timeout"], "off", &[&segment, "within 1 s"]);
+    assert_eq!(scene.manifest("b1")["state"], "stopped");
+}
+
 #[test]
 fn a_server_that_is_restarted_or_stopped_is_told() {
     let mut scene = Scene::of(16);
@@ -171,7 +192,7 @@ fn whole_backup(scene: &Scene, id: &str, more: &Value) {
 /// Nothing was started: no session, no manifest, no record.
 #[track_caller]
 fn assert_nothing_began(scene: &Scene, id: &str) {
-    assert!(scene.backends().is_empty());
+    scene.wait_until_left();
     assert!(!scene.session_folder(id).exists(), "a record of a backup that was refused");
     assert!(!scene.backup_folder(id).exists(), "a manifest of a backup that was refused");
 }

@@ -175,6 +175,13 @@ impl InProgress {
 }
 
 impl Stopped {
+    /// Whether the connection that held the WAL is gone.
+    pub(super) fn is_lost(&mut self) -> bool {
+        let answer =
+            self.server.as_mut().map(|server| server.hear().and_then(|()| server.wal_on_disk()));
+        matches!(answer, Some(Err(error)) if error.is_connection_lost())
+    }
+
     /// Whether the WAL is still held.
     pub(super) fn holds_wal(&self) -> bool {
         self.server.is_some()

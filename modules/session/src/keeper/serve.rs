@@ -120,10 +120,21 @@ impl Session {
 
     /// The heartbeat.
     fn look(&mut self) {
-        if let Phase::InProgress(backup) = &mut self.phase
-            && let Err(loss) = backup.look()
-        {
-            self.lose(&loss);
+        let is_safe = self.record.stop.is_some();
+        match &mut self.phase {
+            Phase::InProgress(backup) => {
+                if let Err(loss) = backup.look() {
+                    self.lose(&loss);
+                }
+            }
+            // With its server the slot is gone, and nothing is left to hold;
+            // but a label that is only in memory yet is worth waiting for.
+            Phase::Stopped(stopped) => {
+                if is_safe && stopped.is_lost() {
+                    self.phase = Phase::Over;
+                }
+            }
+            Phase::Over => {}
         }
     }
 
