@@ -207,7 +207,7 @@ fn options_that_are_unknown_or_of_another_type_are_refused() {
         let named = ["lable", "sesion"].iter().any(|name| outcome.text("msg").contains(name));
         assert!(named, "{}", outcome.text("msg"));
     }
-    assert!(scene.backends().is_empty());
+    scene.wait_until_left();
     // what is none of its type is refused, and named
     for (name, value) in [
         ("max_duration", json!("soon")),
