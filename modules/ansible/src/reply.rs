@@ -39,11 +39,7 @@ impl Returns {
     /// Returns with these values, a JSON object.
     #[must_use]
     pub fn new(changed: bool, values: Value) -> Returns {
-        let values = match values {
-            Value::Object(map) => map,
-            _ => Map::new(),
-        };
-        Returns { changed, values, ..Returns::default() }
+        Returns { changed, values: object(values), ..Returns::default() }
     }
 
     /// The same with warnings.
@@ -51,6 +47,15 @@ impl Returns {
     pub fn warn(mut self, warnings: Vec<String>) -> Returns {
         self.warnings.extend(warnings);
         self
+    }
+}
+
+/// The keys of a JSON object; anything else has none.
+#[must_use]
+pub fn object(value: Value) -> Map<String, Value> {
+    match value {
+        Value::Object(map) => map,
+        _ => Map::new(),
     }
 }
 

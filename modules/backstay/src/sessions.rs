@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use ansible::reply::object;
 use ansible::{Failure, Kind, OptionSpec, Options};
 use serde_json::{Map, Value, json};
 use session::{Client, SessionId, SessionRecord, SessionState, Store};
@@ -89,8 +90,5 @@ pub(crate) fn describe(record: &SessionRecord) -> Map<String, Value> {
         "reason": record.reason(),
         "snapshots": record.snapshots,
     });
-    match described {
-        Value::Object(map) => map,
-        _ => Map::new(),
-    }
+    object(described)
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
+use ansible::reply::object;
 use ansible::{Diff, Failure, Kind, OptionSpec, Options, Preview, Returns, Task, spec::Default};
 use nix::unistd::{Group, User};
 use pg::{Endpoint, Login, RecoveryTarget, Server, TargetAction, TargetTimeline};
@@ -318,13 +319,6 @@ fn source_name(source: Source) -> &'static str {
         Source::Files => "files",
         Source::Btrfs => "btrfs",
         Source::InPlace => "in_place",
-    }
-}
-
-fn object(value: Value) -> Map<String, Value> {
-    match value {
-        Value::Object(map) => map,
-        _ => Map::new(),
     }
 }
 

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use ansible::Failure;
+use ansible::reply::object;
 use nix::unistd::User;
 use pg::{Endpoint, Facts, Identity, Server, Tablespace};
 use serde_json::{Map, Value, json};
@@ -88,10 +89,7 @@ fn describe(
         "tablespaces": tablespaces,
         "in_recovery": identity.in_recovery,
     });
-    match said {
-        Value::Object(map) => map,
-        _ => Map::new(),
-    }
+    object(said)
 }
 
 fn no_such_session(task: &BackupStart) -> Result<(), Failure> {
