@@ -1,32 +1,10 @@
 //! The login options that every module talking to a server has.
 
-use ansible::{Failure, Kind, OptionSpec, Options};
+use ansible::{Failure, Options};
 use nix::unistd::{Uid, User, geteuid, seteuid};
 use pg::{Endpoint, Login, LoginOptions, Password, Server};
 
-use crate::failure::Explain;
-
-/// The options of community.postgresql, by the same names.
-pub(crate) const OPTIONS: &[OptionSpec] = &[
-    OptionSpec::new("login_host", Kind::Str).aliases(&["host"]),
-    OptionSpec::new("login_port", Kind::Int).aliases(&["port"]),
-    OptionSpec::new("login_user", Kind::Str).aliases(&["login"]),
-    OptionSpec::new("login_password", Kind::Str).secret(),
-    OptionSpec::new("login_unix_socket", Kind::Str).aliases(&["unix_socket"]),
-    OptionSpec::new("login_db", Kind::Str).aliases(&["db"]),
-    OptionSpec::new("ssl_mode", Kind::Str).choices(&[
-        "disable",
-        "allow",
-        "prefer",
-        "require",
-        "verify-ca",
-        "verify-full",
-    ]),
-    OptionSpec::new("ca_cert", Kind::Path).aliases(&["ssl_rootcert"]),
-    OptionSpec::new("ssl_cert", Kind::Path),
-    OptionSpec::new("ssl_key", Kind::Path),
-    OptionSpec::new("connect_params", Kind::Dict),
-];
+use frame::Explain;
 
 /// The login these options and the environment describe.
 pub(crate) fn resolve(options: &Options) -> Result<Login, Failure> {

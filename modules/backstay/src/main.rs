@@ -9,14 +9,10 @@
 //! ```
 
 mod caller;
-mod commands;
-mod failure;
 mod local;
 mod login;
-mod manifest;
 mod modules;
 mod registry;
-mod sessions;
 
 use std::process::ExitCode;
 
@@ -26,5 +22,5 @@ fn main() -> ExitCode {
     std::panic::set_hook(Box::new(|_| {}));
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    ExitCode::from(commands::dispatch(&words))
+    ExitCode::from(frame::dispatch(&registry::BACKSTAY, &words))
 }

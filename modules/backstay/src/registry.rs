@@ -1,23 +1,22 @@
 //! Every module by its name.
 
-use ansible::{Failure, Invocation, OptionSpec, Options, Returns, task};
+use ansible::task;
+use frame::{Executable, Module};
 
 use crate::modules::{
     backup_abort, backup_info, backup_start, backup_stop, cluster_restore, snapshot_create,
     wal_fetch,
 };
 
-/// One module.
-pub(crate) struct Module {
-    /// Its name without the collection.
-    pub(crate) name: &'static str,
-    /// Whether it can change anything, so that a repeated request matters.
-    pub(crate) changes: bool,
-    /// Its options.
-    pub(crate) options: fn() -> Vec<OptionSpec>,
-    /// Runs it.
-    pub(crate) run: fn(&Options, &Invocation) -> Result<Returns, Failure>,
-}
+/// This executable.
+pub(crate) const BACKSTAY: Executable = Executable {
+    name: "backstay",
+    modules: MODULES,
+    commands: &[
+        (session::KEEPER_COMMAND, || u8::from(session::run_keeper(false).is_err())),
+        (session::DETACH_COMMAND, || u8::from(session::run_keeper(true).is_err())),
+    ],
+};
 
 /// All of them.
 pub(crate) const MODULES: &[Module] = &[
@@ -64,8 +63,3 @@ pub(crate) const MODULES: &[Module] = &[
         run: task::run::<wal_fetch::WalFetch>,
     },
 ];
-
-/// The module of this name.
-pub(crate) fn find(name: &str) -> Option<&'static Module> {
-    MODULES.iter().find(|module| module.name == name)
-}

@@ -7,8 +7,7 @@ use ansible::{Failure, Kind, OptionSpec, Options, Preview, Returns, Task};
 use serde_json::json;
 use session::{SessionError, SessionId, SessionRecord, SessionState, Store};
 
-use crate::failure::Explain;
-use crate::{manifest, sessions};
+use frame::{Explain, manifest, sessions};
 
 /// Its options.
 pub(crate) fn options() -> Vec<OptionSpec> {

@@ -7,8 +7,7 @@ use nix::unistd::geteuid;
 use serde_json::{Value, json};
 use session::{Client, SessionId, SessionRecord, SessionState, Store};
 
-use crate::failure::Explain;
-use crate::sessions;
+use frame::{Explain, sessions};
 
 /// How long a keeper may take for its fresh look.
 const PATIENCE: Duration = Duration::from_secs(5);

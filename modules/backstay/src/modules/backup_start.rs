@@ -9,8 +9,8 @@ use repository::{BackupId, ClusterName};
 use session::{SessionId, Store};
 
 use super::start::{launch, preflight, preflight::Findings};
-use crate::failure::Explain;
-use crate::{login, manifest, sessions};
+use crate::login;
+use frame::{Explain, manifest, sessions};
 
 /// Its options.
 pub(crate) fn options() -> Vec<OptionSpec> {

@@ -8,8 +8,7 @@ use repository::{BackupFolder, BackupManifest, BackupState};
 use serde_json::json;
 use session::{Client, SessionId, SessionRecord, SessionState, StartRecord, StopRecord, Store};
 
-use crate::failure::Explain;
-use crate::{manifest, sessions};
+use frame::{Explain, manifest, sessions};
 
 /// Its options.
 pub(crate) fn options() -> Vec<OptionSpec> {

@@ -10,15 +10,15 @@ use ansible::{Diff, Failure, Kind, OptionSpec, Options, Preview, Returns, Task, 
 use nix::unistd::{Group, User};
 use pg::{Endpoint, Login, RecoveryTarget, Server, TargetAction, TargetTimeline};
 use recovery::{
-    ArchiveMode, EffectiveTarget, PlacedTablespace, Progress, Recovered, RecoveryProbe, Restore,
-    RestorePlan, Restored, Source, StartOptions, Target,
+    ArchiveMode, EffectiveTarget, PlacedTablespace, Progress, Recovered, RecoveryError,
+    RecoveryProbe, Restore, RestorePlan, Restored, Source, StartOptions, Target,
 };
 use repository::{BackupId, ClusterName, CompleteBackup, Repository};
 use serde_json::{Map, Value, json};
 
 use super::snapshot_create;
-use crate::failure::Explain;
-use crate::{login, manifest, sessions};
+use crate::login;
+use frame::{Explain, manifest, sessions};
 
 /// Its options.
 pub(crate) fn options() -> Vec<OptionSpec> {
@@ -123,11 +123,11 @@ impl Task for ClusterRestore {
     }
 
     fn plan(&self) -> Result<Plan, Failure> {
-        recovery::plan(&self.restore).map(Plan).map_err(|error| error.explain())
+        recovery::plan(&self.restore).map(Plan).map_err(|error| explain(&error))
     }
 
     fn apply(&self, Plan(plan): Plan) -> Result<Returns, Failure> {
-        let restored = recovery::apply(&plan).map_err(|error| error.explain())?;
+        let restored = recovery::apply(&plan).map_err(|error| explain(&error))?;
         let mut values = describe_plan(&plan);
         values.extend(describe_restored(&restored));
         let recovered = if self.restore.start { Some(self.recover(&restored)?) } else { None };
@@ -142,8 +142,12 @@ impl ClusterRestore {
         let user = User::from_uid(restored.ownership.uid.into()).ok().flatten();
         let mut probe = Probe { login: self.login.clone(), user, server: None };
         recovery::start_and_wait(restored, &StartOptions::default(), &mut probe, self.patience)
-            .map_err(|error| error.explain())
+            .map_err(|error| explain(&error))
     }
+}
+
+fn explain(error: &RecoveryError) -> Failure {
+    frame::failure(error, error.kind(), error.hints(), error.retryable())
 }
 
 /// Asks the recovering server, as the owner of its files, over its socket.

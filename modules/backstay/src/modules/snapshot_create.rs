@@ -11,8 +11,7 @@ use snapshot::{
     Btrfs, Command, Files, Reflink, Role, SnapshotPlan, SnapshotProvider, SnapshotRecord, Source,
 };
 
-use crate::failure::Explain;
-use crate::{manifest, sessions};
+use frame::{Explain, manifest, sessions};
 
 /// How often the keeper is asked while a copy is under way. A copy of a
 /// backup that is lost must end at once, not after its last gigabyte.

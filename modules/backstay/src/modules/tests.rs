@@ -12,7 +12,8 @@ use super::backup_stop::{self, BackupStop};
 use super::cluster_restore::{self, ClusterRestore};
 use super::snapshot_create::{self, SnapshotCreate};
 use super::wal_fetch::{self, WalFetch};
-use crate::{registry, sessions};
+use crate::registry;
+use frame::sessions;
 
 fn parse<T: Task>(specs: &[OptionSpec], given: &Value) -> Result<T, Failure> {
     Options::parse(specs, given.as_object().unwrap()).and_then(|options| T::parse(&options))

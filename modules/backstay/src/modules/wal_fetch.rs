@@ -12,8 +12,7 @@ use serde_json::{Map, Value, json};
 use session::{Client, SessionId, SessionRecord, SessionState, StartRecord, StopRecord, Store};
 
 use super::backup_stop;
-use crate::failure::Explain;
-use crate::{manifest, sessions};
+use frame::{Explain, manifest, sessions};
 
 /// Its options.
 pub(crate) fn options() -> Vec<OptionSpec> {

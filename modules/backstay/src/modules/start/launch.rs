@@ -15,9 +15,10 @@ use session::{
 };
 
 use super::preflight::Findings;
-use crate::failure::Explain;
 use crate::modules::backup_start::BackupStart;
-use crate::{caller, local, manifest};
+use crate::{caller, local};
+use frame::Explain;
+use frame::manifest;
 
 /// An id for a backup that nobody named. The clock's nanoseconds mixed with the
 /// process id keep two of one second apart.
@@ -64,7 +65,7 @@ fn confirm(findings: &Findings, ready: &Ready) -> Result<(), Failure> {
 
 /// Out of backup mode again, because the start could not be confirmed.
 fn leave(task: &BackupStart, record: SessionRecord, failure: Failure) -> Failure {
-    let client = crate::sessions::client(&task.store, &task.session, crate::sessions::PATIENCE);
+    let client = frame::sessions::client(&task.store, &task.session, frame::sessions::PATIENCE);
     let left = client.is_ok_and(|client| client.abort(&failure.message).is_ok());
     give_up(task, record, failure).value("backup_mode", if left { "off" } else { "unknown" })
 }

@@ -9,9 +9,10 @@ use pg::{Endpoint, Facts, Identity, Server, Tablespace};
 use serde_json::{Map, Value, json};
 use session::SessionState;
 
-use crate::failure::Explain;
 use crate::modules::backup_start::BackupStart;
-use crate::{local, login, manifest};
+use crate::{local, login};
+use frame::Explain;
+use frame::manifest;
 
 /// What was found out.
 pub(crate) struct Findings {

@@ -4,14 +4,7 @@ use std::io::Write;
 
 use serde_json::{Map, Value};
 
-use crate::registry;
-
-const USAGE: &str = "\
-usage: backstay run [--args FILE] [--async JOB LIMIT DIRECTORY]
-       backstay FILE
-       backstay version
-       backstay specs
-This is the executable behind the Ansible collection backstay.postgresql; playbooks run it.";
+use crate::Executable;
 
 fn print(text: &str) -> u8 {
     u8::from(writeln!(std::io::stdout(), "{text}").is_err())
@@ -23,9 +16,9 @@ pub(super) fn version() -> u8 {
 }
 
 /// Every module's options as JSON.
-pub(super) fn specs() -> u8 {
+pub(super) fn specs(executable: &Executable) -> u8 {
     let mut all = Map::new();
-    for module in registry::MODULES {
+    for module in executable.modules {
         let options = (module.options)();
         let described =
             options.iter().map(|spec| (spec.name.to_owned(), spec.describe())).collect();
@@ -35,7 +28,15 @@ pub(super) fn specs() -> u8 {
 }
 
 /// How to call it.
-pub(super) fn usage() -> u8 {
-    print(USAGE);
+pub(super) fn usage(executable: &Executable) -> u8 {
+    let name = executable.name;
+    print(&format!(
+        "\
+usage: {name} run [--args FILE] [--async JOB LIMIT DIRECTORY]
+       {name} FILE
+       {name} version
+       {name} specs
+This is an executable behind the Ansible collection backstay.postgresql; playbooks run it."
+    ));
     2
 }

@@ -7,11 +7,10 @@ use std::path::Path;
 use ansible::invocation::REQUEST_LIMIT;
 use ansible::{Failure, Invocation, Options, Reply, asynchronous, journal};
 
-use crate::registry::{self, Module};
-use crate::sessions;
+use crate::{Executable, Module, sessions};
 
-/// `backstay run`.
-pub(super) fn run(flags: &[&str]) -> u8 {
+/// `run`.
+pub(super) fn run(executable: &Executable, flags: &[&str]) -> u8 {
     let (mut file, mut job) = (None, None);
     let mut rest = flags;
     loop {
@@ -43,15 +42,15 @@ pub(super) fn run(flags: &[&str]) -> u8 {
     let reply = match job {
         Some((id, limit, directory)) => asynchronous::start(id, limit, directory, &request)
             .unwrap_or_else(|f| Reply::new(Err(f), None, &[])),
-        None => reply_to(&request),
+        None => reply_to(executable, &request),
     };
     reply.print()
 }
 
-/// `backstay FILE`.
-pub(super) fn plain(file: &Path) -> u8 {
+/// `FILE`.
+pub(super) fn plain(executable: &Executable, file: &Path) -> u8 {
     match read(Some(file)) {
-        Ok(request) => reply_to(&request).print(),
+        Ok(request) => reply_to(executable, &request).print(),
         Err(failure) => Reply::new(Err(failure), None, &[]).print(),
     }
 }
@@ -70,12 +69,12 @@ fn read(file: Option<&Path>) -> Result<Vec<u8>, Failure> {
         .map_err(|error| Failure::new("internal", format!("could not read the request: {error}")))
 }
 
-fn reply_to(request: &[u8]) -> Reply {
+fn reply_to(executable: &Executable, request: &[u8]) -> Reply {
     let invocation = match Invocation::parse(request) {
         Ok(invocation) => invocation,
         Err(failure) => return Reply::new(Err(failure), None, &[]),
     };
-    let Some(module) = registry::find(&invocation.module) else {
+    let Some(module) = executable.find(&invocation.module) else {
         let failure = Failure::invalid(format!(
             "there is no module \"{}\" in this executable",
             invocation.module

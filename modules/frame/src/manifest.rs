@@ -11,16 +11,22 @@ use repository::{
 };
 use session::SessionRecord;
 
-use crate::failure::Explain;
+use crate::Explain;
 
 /// Opens the repository of this URL or path.
-pub(crate) fn open(url: &str) -> Result<Repository, Failure> {
+///
+/// # Errors
+/// When it is none, or cannot be reached.
+pub fn open(url: &str) -> Result<Repository, Failure> {
     let url = RepositoryUrl::from_str(url).map_err(|error| error.explain())?;
     Repository::open(&url).map_err(|error| error.explain())
 }
 
 /// The folder of a session's backup.
-pub(crate) fn folder(record: &SessionRecord) -> Result<BackupFolder, Failure> {
+///
+/// # Errors
+/// When the repository cannot be opened, or the record names what is no backup.
+pub fn folder(record: &SessionRecord) -> Result<BackupFolder, Failure> {
     let cluster = ClusterName::from_str(&record.cluster).map_err(|error| error.explain())?;
     let backup = BackupId::from_str(&record.backup_id).map_err(|error| error.explain())?;
     Ok(open(&record.repository)?.backup(&cluster, &backup))
@@ -28,10 +34,10 @@ pub(crate) fn folder(record: &SessionRecord) -> Result<BackupFolder, Failure> {
 
 /// Reads the manifest of a session's backup, which must be of the same session
 /// and not have failed.
-pub(crate) fn read(
-    folder: &BackupFolder,
-    record: &SessionRecord,
-) -> Result<BackupManifest, Failure> {
+///
+/// # Errors
+/// When it cannot be read, is of another database cluster, or has failed.
+pub fn read(folder: &BackupFolder, record: &SessionRecord) -> Result<BackupManifest, Failure> {
     let manifest = folder.read().map_err(|error| error.explain())?;
     if manifest.system_identifier != record.server.system_identifier {
         return Err(Failure::new(
@@ -54,7 +60,10 @@ pub(crate) fn read(
 
 /// Marks a session's backup as failed, so that nobody restores it. A manifest
 /// that is gone or complete stays as it is.
-pub(crate) fn fail(record: &SessionRecord, reason: &str) -> Result<(), Failure> {
+///
+/// # Errors
+/// When the repository cannot be reached or the manifest not written.
+pub fn fail(record: &SessionRecord, reason: &str) -> Result<(), Failure> {
     let folder = folder(record)?;
     let Ok(mut manifest) = folder.read() else { return Ok(()) };
     if matches!(manifest.state, BackupState::Complete | BackupState::Failed) {
@@ -66,11 +75,10 @@ pub(crate) fn fail(record: &SessionRecord, reason: &str) -> Result<(), Failure> 
 }
 
 /// One end of a backup as a manifest has it; `time` is RFC 3339.
-pub(crate) fn point(
-    lsn: Lsn,
-    time: &str,
-    wal_segment: WalSegmentName,
-) -> Result<BackupPoint, Failure> {
+///
+/// # Errors
+/// When `time` is no time.
+pub fn point(lsn: Lsn, time: &str, wal_segment: WalSegmentName) -> Result<BackupPoint, Failure> {
     let time = DateTime::parse_from_rfc3339(time).map_err(|error| {
         Failure::new(
             "internal",

@@ -8,40 +8,45 @@ use ansible::{Failure, Kind, OptionSpec, Options};
 use serde_json::{Map, Value, json};
 use session::{Client, SessionId, SessionRecord, SessionState, Store};
 
-use crate::failure::Explain;
-use crate::login;
+use crate::{Explain, LOGIN_OPTIONS};
 
 /// Where records are.
 const STATE_DIRECTORY: OptionSpec = OptionSpec::new("state_directory", Kind::Path);
 /// The handle, where a module cannot do without.
-pub(crate) const SESSION: OptionSpec = OptionSpec::new("session", Kind::Str).required();
+pub const SESSION: OptionSpec = OptionSpec::new("session", Kind::Str).required();
 
 /// The options of a module: those that every module has, so that
 /// `module_defaults` of the action group can set them once, and its own. A
 /// module that works through a session does not connect; there the login
 /// options are accepted and the keeper's connection is used.
-pub(crate) fn options(own: &[OptionSpec]) -> Vec<OptionSpec> {
-    [login::OPTIONS, &[STATE_DIRECTORY], own].concat()
+pub fn options(own: &[OptionSpec]) -> Vec<OptionSpec> {
+    [LOGIN_OPTIONS, &[STATE_DIRECTORY], own].concat()
 }
 
 /// How long a keeper may take for an answer that needs no work of the server,
 /// in seconds.
-pub(crate) const PATIENCE: u64 = 30;
+pub const PATIENCE: u64 = 30;
 
 /// The state directory of this user.
-pub(crate) fn default_state_directory() -> PathBuf {
+pub fn default_state_directory() -> PathBuf {
     session::state_directory(&|name| std::env::var(name).ok().filter(|value| !value.is_empty()))
 }
 
 /// The records these options point to.
-pub(crate) fn store(options: &Options) -> Result<Store, Failure> {
+///
+/// # Errors
+/// When `state_directory` is not an absolute path.
+pub fn store(options: &Options) -> Result<Store, Failure> {
     Ok(Store::new(
         options.absolute_path("state_directory")?.unwrap_or_else(default_state_directory),
     ))
 }
 
 /// The handle these options name.
-pub(crate) fn handle(options: &Options) -> Result<SessionId, Failure> {
+///
+/// # Errors
+/// When the option `session` is no handle.
+pub fn handle(options: &Options) -> Result<SessionId, Failure> {
     options
         .text_or_default("session")
         .parse()
@@ -49,14 +54,17 @@ pub(crate) fn handle(options: &Options) -> Result<SessionId, Failure> {
 }
 
 /// The keeper of the session.
-pub(crate) fn client(store: &Store, session: &SessionId, seconds: u64) -> Result<Client, Failure> {
+///
+/// # Errors
+/// When there is no such session, or nobody holds it any more.
+pub fn client(store: &Store, session: &SessionId, seconds: u64) -> Result<Client, Failure> {
     Client::find(store, session, Duration::from_secs(seconds)).map_err(|error| error.explain())
 }
 
 /// The failure with the operator's first answer: is the server still in backup
 /// mode because of this session? What is said already stays, unless it is
 /// "unknown" of a session that is known to be over.
-pub(crate) fn with_backup_mode(failure: Failure, record: &SessionRecord) -> Failure {
+pub fn with_backup_mode(failure: Failure, record: &SessionRecord) -> Failure {
     let said = failure.values.get("backup_mode").and_then(Value::as_str);
     let on = record.state_now() == SessionState::InProgress;
     match said {
@@ -67,7 +75,7 @@ pub(crate) fn with_backup_mode(failure: Failure, record: &SessionRecord) -> Fail
 }
 
 /// What every reply about a session has.
-pub(crate) fn describe(record: &SessionRecord) -> Map<String, Value> {
+pub fn describe(record: &SessionRecord) -> Map<String, Value> {
     let state = record.state_now();
     let described = json!({
         "session": record.session,

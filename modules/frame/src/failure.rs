@@ -3,19 +3,20 @@
 
 use ansible::Failure;
 use pg::ServerError;
-use recovery::RecoveryError;
 use repository::RepositoryError;
 use repository::wal::WalFetchError;
 use session::SessionError;
 use snapshot::SnapshotError;
 
 /// An error of one of our rooms as a failure.
-pub(crate) trait Explain {
+pub trait Explain {
     /// The failure with kind, hints and, for sessions, the backup mode.
     fn explain(&self) -> Failure;
 }
 
-fn failure(
+/// An error with what it says of itself as a failure.
+#[must_use]
+pub fn failure(
     error: &(dyn std::error::Error + 'static),
     kind: &'static str,
     hints: Vec<String>,
@@ -78,12 +79,6 @@ impl Explain for WalFetchError {
 }
 
 impl Explain for SnapshotError {
-    fn explain(&self) -> Failure {
-        failure(self, self.kind(), self.hints(), self.retryable())
-    }
-}
-
-impl Explain for RecoveryError {
     fn explain(&self) -> Failure {
         failure(self, self.kind(), self.hints(), self.retryable())
     }
