@@ -305,7 +305,7 @@ fn cached_name() -> String {
     let native = backstay_tests::collection::collections_path()
         .join("ansible_collections/backstay/postgresql/native/manifest.json");
     let manifest = read_json(&native);
-    let sha = manifest["builds"][std::env::consts::ARCH]["sha256"]
+    let sha = manifest["tools"]["backstay"]["builds"][std::env::consts::ARCH]["sha256"]
         .as_str()
         .expect("a checksum")
         .to_owned();

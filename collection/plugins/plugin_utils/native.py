@@ -2,7 +2,7 @@
 # Copyright (c) 2026 the backstay authors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Runs the collection's compiled program on the target: one round trip when it is there already.
+"""Runs one of the collection's compiled programs on the target: one round trip when it is there already.
 
 The request (the task's options and Ansible's own keys, as JSON) goes to the program's standard
 input; nothing of it is ever in a command line, an environment or, where the connection can pipe,
@@ -29,7 +29,8 @@ from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
 ROOT = os.path.normpath(os.path.join(os.path.dirname(__file__), "..", ".."))
-TOOL = "backstay"
+FOLDER = "backstay"  # of the cache, whichever program it is
+SHORT = 32  # so many digits of its SHA-256 are in the name of a cached program
 MISS = "BACKSTAY-MISS"
 CACHE_VARIABLE = "backstay_cache_dir"
 UNAME = {"aarch64": '"Linux aarch64"|"Linux arm64"'}  # what else `uname -sm` says of a build's machine
@@ -48,8 +49,8 @@ PLACES = (
     'h=; case "${{XDG_CACHE_HOME-}}" in /*) h=$XDG_CACHE_HOME ;; *) [ -n "${{HOME-}}" ] && [ -O "$HOME" ] && h=$HOME/.cache ;; esac; '
 )
 EACH_PLACE = (
-    'for d in {own} ${{h:+"$h/{tool}"}} /var/tmp/.{tool}- /dev/shm/.{tool}-; do '
-    'case "$d" in */.{tool}-) d=$d$(id -u) ;; esac; '
+    'for d in {own} ${{h:+"$h/{folder}"}} /var/tmp/.{folder}- /dev/shm/.{folder}-; do '
+    'case "$d" in */.{folder}-) d=$d$(id -u) ;; esac; '
 )
 EACH_FOUND = (
     'm=$(uname -sm); n=; case "$m" in {cases} esac; if [ -n "$n" ]; then ' + EACH_PLACE +
@@ -63,7 +64,8 @@ CHECK = PLACES + 'command -v sha256sum >/dev/null 2>&1 || exit 0; ' + EACH_FOUND
 # The program comes on standard input, or is the file $src. The first directory that lets it run
 # keeps it: one that is noexec, read-only or full is passed over. Standard input can be read only
 # once, so a directory that turns out full while reading is skipped by a second call (`skip`).
-# Input that is left is drained: ssh takes a broken pipe for an unreachable host.
+# Input that is left is drained: ssh takes a broken pipe for an unreachable host. What is cleaned up
+# has a name of the program's own length: "backstay-*" would be "backstay-ebs-..." too.
 INSTALL = PLACES + (
     'umask 077; src={program}; first=; why=; k=0; ' + EACH_PLACE + 'k=$((k+1)); [ "$k" -gt {skip} ] || continue; mkdir -p "$d" 2>/dev/null; '
     'good "$d" || {{ why="$why; $d is missing, or not a directory that is ours alone"; continue; }}; '
@@ -74,8 +76,8 @@ INSTALL = PLACES + (
     'if command -v sha256sum >/dev/null 2>&1; then s=$(sha256sum < "$t"); '
     'case "$s" in {sha}*) ;; *) rm -f "$t"; echo "{miss} damaged $d: SHA-256 ${{s%% *}} instead of {sha}"; exit 0 ;; esac; fi; '
     'chmod 0700 "$t"; if e=$("$t" version 2>&1 </dev/null); then mv -f "$t" "$d/{name}"; [ -z "$first" ] || rm -f "$first"; '
-    'find "$d" -type f -name "{tool}-*" ! -name "{name}" -mtime +30 -exec rm -f {{}} + 2>/dev/null; '
-    'find "$d" -type f -name ".{tool}-*" -mtime +1 -exec rm -f {{}} + 2>/dev/null; echo "{miss} installed $d"; exit 0; fi; '
+    'find "$d" -type f -name "{tool}-{any}" ! -name "{name}" -mtime +30 -exec rm -f {{}} + 2>/dev/null; '
+    'find "$d" -type f -name ".{tool}-{any}.*" -mtime +1 -exec rm -f {{}} + 2>/dev/null; echo "{miss} installed $d"; exit 0; fi; '
     'why="$why; in $d it does not start: $e"; [ "$t" = "$first" ] || rm -f "$t"; done; [ -z "$first" ] || rm -f "$first"; '
     '[ -n "$src" ] || {{ :; {drain}}}; echo "{miss} nowhere${{why#;}}"'
 )
@@ -145,9 +147,10 @@ def secrets_of(value, named=False):
 
 
 class NativeAction(ActionBase):
-    """Base of every action plugin of the collection. A subclass names its module and nothing else."""
+    """Base of every action plugin of the collection. A subclass names its module and, when that is in another program, its tool."""
 
     MODULE = ""
+    TOOL = "backstay"
     _supports_check_mode = True
     _supports_async = True
 
@@ -173,7 +176,10 @@ class NativeAction(ActionBase):
             raise Refusal("unsupported_platform", "the target is a Windows host; this collection runs on Linux")
         self._builds = self._manifest()
         self._own = self._own_place()
-        args = plain(dict(self._task.args))
+        return self._request(plain(dict(self._task.args)))
+
+    def _request(self, args):
+        """One request with these options, which are plain, and its reply."""
         self._secrets = sorted(set(secrets_of(args)), key=len, reverse=True)
         self._update_module_args(self.MODULE, args, self._vars)
         # Made once for each run of the action. ssh may run a command twice; the program answers the second from the first.
@@ -231,15 +237,19 @@ class NativeAction(ActionBase):
 
     # -- the program ------------------------------------------------------------------------------------------
 
-    @staticmethod
-    def _manifest():
+    def _manifest(self):
+        """The builds of this module's program: path, size and SHA-256 by machine."""
         try:
             with open(os.path.join(ROOT, "native", "manifest.json"), encoding="utf-8") as f:
-                return json.load(f)["builds"]
+                tools = json.load(f)["tools"]
+            if self.TOOL in tools:
+                return tools[self.TOOL]["builds"]
         except FileNotFoundError as exc:
-            raise NativeAction._incomplete("native/manifest.json") from exc
-        except (OSError, ValueError, KeyError) as exc:
+            raise self._incomplete("native/manifest.json") from exc
+        except (OSError, ValueError, KeyError, TypeError) as exc:
             raise Refusal("program_missing", "could not read native/manifest.json of the collection: %s" % exc) from exc
+        raise Refusal("program_missing", 'this collection was built without "%s", which has the module %s' % (self.TOOL, self.MODULE), [
+            'Install the collection from a release tarball, or build it with "cargo xtask collection" where BACKSTAY_WITHOUT_EBS is not set.'])
 
     @staticmethod
     def _incomplete(path):
@@ -247,9 +257,8 @@ class NativeAction(ActionBase):
             "A checkout of the sources has no compiled program. Install the collection from a release tarball with "
             '"ansible-galaxy collection install", or build one with "cargo xtask collection".'])
 
-    @staticmethod
-    def _name(build):
-        return "%s-%s" % (TOOL, build["sha256"][:32])
+    def _name(self, build):
+        return "%s-%s" % (self.TOOL, build["sha256"][:SHORT])
 
     def _install(self, machine):
         system, dummy, hardware = machine.partition(" ")
@@ -277,7 +286,7 @@ class NativeAction(ActionBase):
                 break
             skip = int(rest.split()[0])
         if verb == "installed":
-            Display().vv("%s: installed as %s/%s" % (TOOL, rest, self._name(build)), host=self._task.delegate_to or self._vars.get("inventory_hostname"))
+            Display().vv("%s: installed as %s/%s" % (self.TOOL, rest, self._name(build)), host=self._task.delegate_to or self._vars.get("inventory_hostname"))
             return
         reason = "%s (exit status %s)" % (self._last_words(res) or "no answer", res["rc"])
         if said:
@@ -316,7 +325,7 @@ class NativeAction(ActionBase):
         if slot:
             fields[slot] = place("" if piped else shlex.quote(self._file(slot, data)))
         drain = "cat >/dev/null; " if piped and data is not None else ""
-        script = template.format(tool=TOOL, miss=MISS, own=self._own, drain=drain, **fields)
+        script = template.format(tool=self.TOOL, folder=FOLDER, any="?" * SHORT, miss=MISS, own=self._own, drain=drain, **fields)
         command = " ".join(x for x in (self._compute_environment_string().strip(), "/bin/sh -c", shlex.quote(script)) if x)
         res = self._low_level_execute_command(command, sudoable=True, in_data=data if piped else None)
         if drain and res["rc"] != 0 and NO_TTY.search(res["stderr"] + res["stdout"]) and self._parse(res) is None:
@@ -330,6 +339,6 @@ class NativeAction(ActionBase):
         shell = self._connection._shell
         if shell.tmpdir is None:
             self._make_tmp_path()
-        path = self._transfer_data(shell.join_path(shell.tmpdir, "%s-%s" % (TOOL, name)), data)
+        path = self._transfer_data(shell.join_path(shell.tmpdir, "%s-%s" % (self.TOOL, name)), data)
         self._fixup_perms2([shell.tmpdir, path], execute=True)
         return path

@@ -126,6 +126,20 @@ impl Options {
         items.into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
     }
 
+    /// A dictionary, or a list of them, as what a module makes of it; absent is `None`.
+    ///
+    /// # Errors
+    /// Naming the option when it does not have the fields of `T`.
+    pub fn structure<T: serde::de::DeserializeOwned>(
+        &self,
+        name: &str,
+    ) -> Result<Option<T>, Failure> {
+        let Some(value) = self.values.get(name) else { return Ok(None) };
+        serde_json::from_value(value.clone()).map(Some).map_err(|error| {
+            Failure::invalid(format!("option \"{name}\" is not what it should be: {error}"))
+        })
+    }
+
     /// A dictionary as pairs of strings, in the order given.
     ///
     /// # Errors
@@ -189,6 +203,7 @@ fn coerce(spec: &OptionSpec, value: &Value) -> Result<Value, Failure> {
         Kind::Bool => boolean(value).map(Value::from),
         Kind::StrList => strings(value),
         Kind::Dict => dictionary(value),
+        Kind::DictList => dictionaries(value),
     };
     let coerced = coerced.ok_or_else(|| wrong_type(spec, value))?;
     within_choices(spec, value, coerced)
@@ -297,6 +312,16 @@ fn dictionary(value: &Value) -> Option<Value> {
             Some(map.into())
         }
         _ => None,
+    }
+}
+
+/// A single one counts as a list of one, as with Ansible's own modules.
+fn dictionaries(value: &Value) -> Option<Value> {
+    match value {
+        Value::Array(items) => {
+            items.iter().map(dictionary).collect::<Option<Vec<_>>>().map(Value::from)
+        }
+        single => dictionary(single).map(|one| Value::from(vec![one])),
     }
 }
 

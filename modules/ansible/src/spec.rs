@@ -18,6 +18,8 @@ pub enum Kind {
     StrList,
     /// `dict`
     Dict,
+    /// `list` with `elements: dict`
+    DictList,
 }
 
 impl Kind {
@@ -29,7 +31,7 @@ impl Kind {
             Kind::Path => "path",
             Kind::Int => "int",
             Kind::Bool => "bool",
-            Kind::StrList => "list",
+            Kind::StrList | Kind::DictList => "list",
             Kind::Dict => "dict",
         }
     }
@@ -133,8 +135,13 @@ impl OptionSpec {
         described.insert("choices".into(), json!(self.choices));
         described.insert("aliases".into(), json!(self.aliases));
         described.insert("secret".into(), json!(self.secret));
-        if self.kind == Kind::StrList {
-            described.insert("elements".into(), json!("str"));
+        let elements = match self.kind {
+            Kind::StrList => Some("str"),
+            Kind::DictList => Some("dict"),
+            _ => None,
+        };
+        if let Some(elements) = elements {
+            described.insert("elements".into(), json!(elements));
         }
         Value::Object(described)
     }

@@ -9,6 +9,8 @@
 //! ```
 
 mod caller;
+mod cluster;
+mod inside;
 mod local;
 mod login;
 mod modules;

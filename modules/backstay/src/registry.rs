@@ -5,7 +5,7 @@ use frame::{Executable, Module};
 
 use crate::modules::{
     backup_abort, backup_info, backup_start, backup_stop, cluster_restore, snapshot_create,
-    wal_fetch,
+    volume_info, wal_fetch,
 };
 
 /// This executable.
@@ -55,6 +55,12 @@ pub(crate) const MODULES: &[Module] = &[
         changes: true,
         options: snapshot_create::options,
         run: task::run::<snapshot_create::SnapshotCreate>,
+    },
+    Module {
+        name: "volume_info",
+        changes: false,
+        options: volume_info::options,
+        run: task::run::<volume_info::VolumeInfo>,
     },
     Module {
         name: "wal_fetch",

@@ -2,6 +2,7 @@
 //! wildcard, so that a new kind of error cannot be forgotten.
 
 use ansible::Failure;
+use host::HostError;
 use pg::ServerError;
 use repository::RepositoryError;
 use repository::wal::WalFetchError;
@@ -31,6 +32,8 @@ const KEEPER_KINDS: &[&str] = &[
     "backup_aborted",
     "backup_not_in_progress",
     "checksum_mismatch",
+    "container_not_found",
+    "container_not_running",
     "connection_failed",
     "connection_lost",
     "disk_full",
@@ -39,6 +42,7 @@ const KEEPER_KINDS: &[&str] = &[
     "file_not_found",
     "insufficient_privilege",
     "invalid_argument",
+    "process_not_found",
     "protocol_mismatch",
     "session_mismatch",
     "session_not_found",
@@ -51,6 +55,12 @@ const KEEPER_KINDS: &[&str] = &[
 
 fn keeper_kind(kind: &str) -> &'static str {
     KEEPER_KINDS.iter().find(|word| **word == kind).copied().unwrap_or("internal")
+}
+
+impl Explain for HostError {
+    fn explain(&self) -> Failure {
+        failure(self, self.kind(), self.hints(), self.retryable())
+    }
 }
 
 impl Explain for ServerError {

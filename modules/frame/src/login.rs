@@ -2,7 +2,7 @@
 
 use ansible::{Kind, OptionSpec};
 
-/// The options of community.postgresql, by the same names.
+/// The options of community.postgresql, by the same names, and those that name the container a server is in.
 pub const LOGIN_OPTIONS: &[OptionSpec] = &[
     OptionSpec::new("login_host", Kind::Str).aliases(&["host"]),
     OptionSpec::new("login_port", Kind::Int).aliases(&["port"]),
@@ -22,4 +22,6 @@ pub const LOGIN_OPTIONS: &[OptionSpec] = &[
     OptionSpec::new("ssl_cert", Kind::Path),
     OptionSpec::new("ssl_key", Kind::Path),
     OptionSpec::new("connect_params", Kind::Dict),
+    OptionSpec::new("container", Kind::Str),
+    OptionSpec::new("login_pid", Kind::Int),
 ];

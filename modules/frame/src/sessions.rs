@@ -89,6 +89,7 @@ pub fn describe(record: &SessionRecord) -> Map<String, Value> {
         "remaining": if record.keeper_is_alive() { record.remaining() } else { 0 },
         "keeper_pid": record.keeper.as_ref().filter(|keeper| keeper.is_alive()).map(|keeper| keeper.pid),
         "server": record.server.address,
+        "container": record.server.inside.as_ref().and_then(|inside| inside.container.as_ref()).map(|name| &name.name),
         "start_lsn": record.start.as_ref().map(|start| start.lsn),
         "stop_lsn": record.stop.as_ref().map(|stop| stop.lsn),
         "timeline": record.start.as_ref().map(|start| start.timeline),

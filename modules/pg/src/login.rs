@@ -2,11 +2,13 @@
 //! variables and password file, then libpq's defaults.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use host::Process;
 use serde::{Deserialize, Serialize};
 
-use crate::Password;
 use crate::pgpass;
+use crate::{Entrance, Password, ServerError};
 
 /// The directories in which servers put their sockets: Debian's and Red Hat's
 /// builds the first, PostgreSQL's own build the second.
@@ -94,6 +96,8 @@ pub struct LoginOptions {
     pub ssl_key: Option<PathBuf>,
     /// Further libpq parameters.
     pub parameters: Vec<(String, String)>,
+    /// A process in the server's container, if it has one.
+    pub inside: Option<Process>,
 }
 
 /// Everything needed to connect. The password is left out of what is
@@ -102,6 +106,12 @@ pub struct LoginOptions {
 pub struct Login {
     /// Where the server listens.
     pub endpoint: Endpoint,
+    /// A process whose root directory and network the endpoint is in; without, they are ours.
+    #[serde(default)]
+    pub inside: Option<Process>,
+    /// What [`Login::enter`] opened.
+    #[serde(skip)]
+    pub entrance: Option<Arc<Entrance>>,
     /// Numeric address to use instead of looking the host up.
     pub hostaddr: Option<String>,
     /// Port, also part of a socket's name.
@@ -174,7 +184,8 @@ impl Login {
     ) -> Result<Login, LoginError> {
         let parameters = Parameters::read(&given.parameters, env)?;
         let port = port(given.port, env)?;
-        let endpoint = endpoint(given.unix_socket, given.host.or_else(|| env("PGHOST")), port);
+        let host = given.host.or_else(|| env("PGHOST"));
+        let endpoint = endpoint(given.unix_socket, host, port, given.inside.as_ref());
         let ssl_mode = SslMode::parse(
             &given.ssl_mode.or_else(|| env("PGSSLMODE")).unwrap_or_else(|| "prefer".into()),
         )?;
@@ -195,6 +206,8 @@ impl Login {
             keepalives: parameters.keepalives,
             tcp_user_timeout: parameters.tcp_user_timeout,
             require_channel_binding: parameters.require_channel_binding,
+            inside: given.inside,
+            entrance: None,
             endpoint,
             port,
             ssl_mode,
@@ -208,14 +221,43 @@ impl Login {
         Ok(login)
     }
 
+    /// Opens what only root reaches of the server's container, so that a connection can be made as another user.
+    /// Without a container there is nothing to open.
+    ///
+    /// # Errors
+    /// [`ServerError::Inside`].
+    pub fn enter(&mut self) -> Result<(), ServerError> {
+        if let Some(process) = self.inside.as_ref().filter(|_| self.entrance.is_none()) {
+            let opened = Entrance::open(process, &self.endpoint)
+                .map_err(|source| ServerError::Inside { server: self.describe(), source })?;
+            self.entrance = Some(Arc::new(opened));
+        }
+        Ok(())
+    }
+
+    /// The directory of the server's socket as this process reaches it: after [`Login::enter`], where there is a
+    /// container. `None` for TCP.
+    #[must_use]
+    pub fn socket_directory(&self) -> Option<PathBuf> {
+        match (&self.endpoint, &self.entrance) {
+            (Endpoint::Socket(_), Some(entrance)) => entrance.socket_directory(),
+            (Endpoint::Socket(directory), None) => Some(directory.clone()),
+            (Endpoint::Tcp(_), _) => None,
+        }
+    }
+
     /// The server as a person would name it, without secrets.
     #[must_use]
     pub fn describe(&self) -> String {
-        match &self.endpoint {
+        let place = match &self.endpoint {
             Endpoint::Socket(directory) => {
                 format!("{}/.s.PGSQL.{}", directory.display(), self.port)
             }
             Endpoint::Tcp(host) => format!("{host}:{}", self.port),
+        };
+        match &self.inside {
+            Some(process) => format!("{place} of process {}", process.pid),
+            None => place,
         }
     }
 }
@@ -231,7 +273,13 @@ fn port(given: Option<u64>, env: &dyn Fn(&str) -> Option<String>) -> Result<u16,
     }
 }
 
-fn endpoint(socket: Option<PathBuf>, host: Option<String>, port: u16) -> Endpoint {
+/// Of a container the socket is looked for inside; where there is none, it has its own loopback interface.
+fn endpoint(
+    socket: Option<PathBuf>,
+    host: Option<String>,
+    port: u16,
+    inside: Option<&Process>,
+) -> Endpoint {
     if let Some(directory) = socket {
         return Endpoint::Socket(directory);
     }
@@ -239,12 +287,19 @@ fn endpoint(socket: Option<PathBuf>, host: Option<String>, port: u16) -> Endpoin
         Some(host) if host.starts_with('/') => Endpoint::Socket(PathBuf::from(host)),
         Some(host) => Endpoint::Tcp(host),
         None => {
-            let has_socket =
-                |directory: &&str| Path::new(directory).join(format!(".s.PGSQL.{port}")).exists();
+            let has_socket = |directory: &&str| {
+                let socket = Path::new(directory).join(format!(".s.PGSQL.{port}"));
+                match inside {
+                    Some(process) => process.resolve(&socket).is_ok(),
+                    None => socket.exists(),
+                }
+            };
             let [first, _] = SOCKET_DIRECTORIES;
-            Endpoint::Socket(
-                SOCKET_DIRECTORIES.into_iter().find(|d| has_socket(d)).unwrap_or(first).into(),
-            )
+            match (SOCKET_DIRECTORIES.into_iter().find(has_socket), inside) {
+                (Some(found), _) => Endpoint::Socket(found.into()),
+                (None, Some(_)) => Endpoint::Tcp("127.0.0.1".into()),
+                (None, None) => Endpoint::Socket(first.into()),
+            }
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use host::HostError;
 use postgres::error::SqlState;
 
 use crate::{LoginError, MajorVersion, PgTypeError, TlsError};
@@ -102,6 +103,15 @@ pub enum ServerError {
         #[source]
         source: TlsError,
     },
+    /// The server's container could not be entered.
+    #[error("could not reach \"{server}\"")]
+    Inside {
+        /// The server, as [`crate::Login::describe`] has it.
+        server: String,
+        /// What was in the way.
+        #[source]
+        source: HostError,
+    },
     /// No connection.
     #[error("could not connect to \"{server}\" as role \"{user}\"")]
     Connect {
@@ -180,6 +190,7 @@ impl ServerError {
     pub fn kind(&self) -> &'static str {
         match self {
             ServerError::Login(_) => "invalid_argument",
+            ServerError::Inside { source, .. } => source.kind(),
             ServerError::Tls { .. } | ServerError::Connect { .. } | ServerError::Pooler { .. } => {
                 "connection_failed"
             }
@@ -207,6 +218,7 @@ impl ServerError {
             self.cause().and_then(|cause| cause.server_hint.clone()).into_iter().collect();
         match self {
             ServerError::Connect { source, .. } => hints.extend(connect_hint(source)),
+            ServerError::Inside { source, .. } => hints.extend(source.hints()),
             ServerError::Version(_) => hints.push(format!(
                 "PostgreSQL {} to {} are supported.",
                 MajorVersion::OLDEST,
@@ -319,7 +331,11 @@ mod tests {
     fn texts_of_what_comes_before_a_connection() {
         let login = LoginError::Value { name: "login_port", value: "0".into() };
         let version = || crate::ServerVersion::from_num(120_001).major().unwrap_err();
+        let absent = || host::HostError::NoProcess { pid: 7 };
+        let inside = ServerError::Inside { server: "db:5432".into(), source: absent() };
+        assert_eq!(inside.hints(), absent().hints());
         let cases = [
+            (inside, "could not reach \"db:5432\"", absent().kind()),
             (ServerError::Login(login), "cannot connect with these options", "invalid_argument"),
             (
                 ServerError::Tls { server: "db:5432".into(), source: TlsError::HalfIdentity },

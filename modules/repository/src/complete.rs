@@ -37,6 +37,9 @@ impl CompleteBackup {
         if manifest.snapshots.is_empty() {
             return Err(lacks("a snapshot".to_owned()));
         }
+        if let Some(snapshot) = manifest.snapshots.iter().find(|snapshot| !snapshot.is_uploaded()) {
+            return Err(lacks(format!("the blocks of snapshot \"{}\"", snapshot.id)));
+        }
         let label = file("backup_label")?;
         if !manifest.tablespaces.is_empty() {
             file("tablespace_map")?;
@@ -110,7 +113,13 @@ mod tests {
 
     #[test]
     fn every_other_state_is_refused() {
-        for state in [BackupState::Started, BackupState::Stopped, BackupState::Failed] {
+        for state in [
+            BackupState::Started,
+            BackupState::Stopped,
+            BackupState::Uploading,
+            BackupState::Failed,
+            BackupState::Expired,
+        ] {
             let error = CompleteBackup::check(BackupManifest { state, ..complete() }).unwrap_err();
             assert_eq!(
                 error.to_string(),

@@ -115,7 +115,7 @@ pub struct BackupPoint {
     pub wal_segment: WalSegmentName,
 }
 
-/// How far a backup has got. In JSON `started`, `stopped`, `complete`, `failed`.
+/// How far a backup has got. In JSON `started`, `stopped`, `uploading`, `complete`, `failed`, `expired`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum BackupState {
@@ -123,21 +123,28 @@ pub enum BackupState {
     Started,
     /// Backup mode was left in order; the WAL is not all here yet.
     Stopped,
+    /// Its WAL is all here; a snapshot is not readable yet, since its blocks are still being uploaded.
+    Uploading,
     /// All that a restore needs is here.
     Complete,
     /// It never can be restored.
     Failed,
+    /// It was whole, and its snapshots are deleted, or about to be.
+    Expired,
 }
 
 impl BackupState {
-    /// Whether a backup of this state may get the next one. What is complete or failed stays so; writing the
-    /// same state again is allowed, as the answer to a first writing may have been lost.
+    /// Whether a backup of this state may get the next one. What is complete can only expire, what is failed or
+    /// expired stays so; writing the same state again is allowed, as the answer to a first writing may have been
+    /// lost.
     #[must_use]
     pub fn may_become(self, next: Self) -> bool {
         match self {
             Self::Started => true,
             Self::Stopped => next != Self::Started,
-            Self::Complete | Self::Failed => next == self,
+            Self::Uploading => !matches!(next, Self::Started | Self::Stopped),
+            Self::Complete => matches!(next, Self::Complete | Self::Expired),
+            Self::Failed | Self::Expired => next == self,
         }
     }
 }
@@ -147,8 +154,10 @@ impl fmt::Display for BackupState {
         f.write_str(match self {
             Self::Started => "started",
             Self::Stopped => "stopped",
+            Self::Uploading => "uploading",
             Self::Complete => "complete",
             Self::Failed => "failed",
+            Self::Expired => "expired",
         })
     }
 }

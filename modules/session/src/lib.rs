@@ -25,7 +25,8 @@ pub use keeper::run as run_keeper;
 pub use launch::{LaunchWarning, Order, Ready, WAL_SLOT_PREFIX, launch};
 pub use process::KeeperProcess;
 pub use record::{
-    Ended, Saved, ServerRecord, SessionRecord, SessionState, StartRecord, StopRecord,
+    ContainerName, Ended, HostDirectories, Inside, Saved, ServerRecord, SessionRecord,
+    SessionState, StartRecord, StopRecord,
 };
 pub use store::{LABEL, Store, TABLESPACE_MAP};
 

@@ -1,8 +1,10 @@
 //! The session record: what is known of a session, on disk before it is said.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use chrono::{DateTime, SecondsFormat, Utc};
+use host::Process;
 use pg::{Lsn, ServerVersion, SystemIdentifier, Tablespace, TimelineId, WalSegmentSize};
 use serde::{Deserialize, Serialize};
 
@@ -61,6 +63,71 @@ pub struct ServerRecord {
     pub tablespaces: Vec<Tablespace>,
     /// Whether it is a standby.
     pub in_recovery: bool,
+    /// The container or process that the server is in, if it is not on the host itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inside: Option<Inside>,
+}
+
+/// A server that has a root directory of its own.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Inside {
+    /// A process of it, which sees what the server sees.
+    pub process: Process,
+    /// The container's name and id, unless the process was named itself.
+    pub container: Option<ContainerName>,
+    /// Where its directories are on the host; `None` when they are mounted nowhere there.
+    pub on_host: Option<HostDirectories>,
+}
+
+/// A container as its engine calls it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ContainerName {
+    /// The whole id, which a container that was made again does not have.
+    pub id: String,
+    /// The name.
+    pub name: String,
+}
+
+/// The directories of a database cluster as the host reaches them.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct HostDirectories {
+    /// The data directory.
+    pub data_directory: PathBuf,
+    /// What `pg_wal` is or points to.
+    pub wal_directory: PathBuf,
+    /// The tablespaces by their oids.
+    pub tablespaces: BTreeMap<u32, PathBuf>,
+}
+
+impl Inside {
+    /// As a person would name it: `container "db"`, `process 4711`.
+    #[must_use]
+    pub fn describe(&self) -> String {
+        match &self.container {
+            Some(container) => format!("container \"{}\"", container.name),
+            None => format!("process {}", self.process.pid),
+        }
+    }
+}
+
+impl ServerRecord {
+    /// The directories as the host reaches them; `None` for a server in a container whose directories are mounted
+    /// nowhere on the host.
+    #[must_use]
+    pub fn on_host(&self) -> Option<HostDirectories> {
+        match &self.inside {
+            Some(inside) => inside.on_host.clone(),
+            None => Some(HostDirectories {
+                data_directory: self.data_directory.clone(),
+                wal_directory: self.wal_directory.clone(),
+                tablespaces: self
+                    .tablespaces
+                    .iter()
+                    .map(|space| (space.oid, space.location.clone()))
+                    .collect(),
+            }),
+        }
+    }
 }
 
 /// What `pg_backup_start` answered.
@@ -259,6 +326,7 @@ pub(crate) mod tests {
                 wal_segment_size: WalSegmentSize::from_bytes(16 << 20).unwrap(),
                 tablespaces: vec![],
                 in_recovery: false,
+                inside: None,
             },
             created_at: now(),
             deadline: "2999-01-01T00:00:00Z".into(),

@@ -5,15 +5,15 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use host::Mounts;
 use program::Program;
 use serde::Deserialize;
 
 use crate::coverage;
 use crate::error::stopped;
 use crate::layout::WAL_DIRECTORY;
-use crate::mounts::Mounts;
 use crate::provider::Watch;
-use crate::sources::{Resolved, Role, Source};
+use crate::sources::{Role, Sources};
 use crate::{PlannedPart, SnapshotError, SnapshotPlan, SnapshotProvider, SnapshotRecord};
 
 const PROVIDER: &str = "command";
@@ -51,17 +51,16 @@ pub struct Command {
 }
 
 impl SnapshotProvider for Command {
-    fn plan(&self, sources: &[Source]) -> Result<SnapshotPlan, SnapshotError> {
+    fn plan(&self, sources: &Sources) -> Result<SnapshotPlan, SnapshotError> {
         self.check_program()?;
-        let sources = Resolved::new(sources)?;
-        coverage::check_links(&sources)?;
+        let sources = sources.resolve()?;
         let mounts = Mounts::read()?;
         coverage::check_nested(&sources, &mounts)?;
         let mut parts: Vec<PlannedPart> = Vec::new();
         // The data directory's mount point is the last, for those programs that take one snapshot after another.
         let (data, others): (Vec<_>, Vec<_>) =
             sources.all().iter().partition(|source| source.role == Role::DataDirectory);
-        let last = sources.data_directory().and_then(|source| mounts.of(&source.path))?;
+        let last = mounts.of(&sources.data_directory()?.path)?;
         for source in others.into_iter().chain(data) {
             let mount = mounts.of(&source.path)?;
             match parts.iter_mut().find(|part| part.mount_point == mount.point) {
@@ -226,6 +225,7 @@ impl Command {
             reflinked: None,
             listing: None,
             notes: Vec::new(),
+            volume: None,
         })
     }
 

@@ -5,33 +5,35 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use host::Mounts;
+
 use crate::SnapshotError;
 use crate::layout::{self, TABLESPACE_LINKS, WAL_DIRECTORY};
-use crate::mounts::Mounts;
 use crate::sources::{Resolved, Role, Source};
+use crate::view::View;
 
 /// The inode number that the root of every btrfs subvolume has (BTRFS_FIRST_FREE_OBJECTID in the kernel).
 pub(crate) const SUBVOLUME_ROOT: u64 = 256;
 
 /// Checks that every symbolic link by which PostgreSQL leaves the data directory leads into one of the sources, and
 /// that there are none where PostgreSQL does not expect them: a copy of such a link would lead back to the original.
-pub(crate) fn check_links(sources: &Resolved) -> Result<(), SnapshotError> {
+pub(crate) fn check_links(sources: &Resolved, view: View<'_>) -> Result<(), SnapshotError> {
     let data = sources.data_directory()?;
-    check_wal(sources, data)?;
-    check_tablespaces(sources, data)?;
-    for entry in read_directory(&data.path)? {
+    check_wal(sources, data, view)?;
+    check_tablespaces(sources, data, view)?;
+    for entry in read_directory(&view.reach(&data.path))? {
         let path = data.path.join(entry);
         let relative = path.strip_prefix(&data.path).unwrap_or(&path);
-        if layout::holds_data(relative) && is_link(&path) {
+        if layout::holds_data(relative) && is_link(&view.reach(&path)) {
             return Err(nested("symbolic link", path, data));
         }
     }
     Ok(())
 }
 
-fn check_wal(sources: &Resolved, data: &Source) -> Result<(), SnapshotError> {
+fn check_wal(sources: &Resolved, data: &Source, view: View<'_>) -> Result<(), SnapshotError> {
     let path = data.path.join(WAL_DIRECTORY);
-    let real = fs::canonicalize(&path).map_err(SnapshotError::io("find directory", &path))?;
+    let real = view.resolve(&path)?;
     if sources.containing(&real).is_some() {
         return Ok(());
     }
@@ -42,21 +44,21 @@ fn check_wal(sources: &Resolved, data: &Source) -> Result<(), SnapshotError> {
     })
 }
 
-fn check_tablespaces(sources: &Resolved, data: &Source) -> Result<(), SnapshotError> {
+fn check_tablespaces(
+    sources: &Resolved,
+    data: &Source,
+    view: View<'_>,
+) -> Result<(), SnapshotError> {
     let links = data.path.join(TABLESPACE_LINKS);
-    for name in read_directory(&links)? {
+    for name in read_directory(&view.reach(&links))? {
         let path = links.join(&name);
         let Some(oid) = name.to_str().and_then(|name| name.parse().ok()) else { continue };
-        if !is_link(&path) {
+        if !is_link(&view.reach(&path)) {
             // An in-place tablespace: a directory like any other.
             continue;
         }
-        let real = match fs::canonicalize(&path) {
-            Ok(real) => real,
-            // A link that dropping a tablespace has left behind leads to no data.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            Err(error) => return Err(SnapshotError::io("find directory", &path)(error)),
-        };
+        // A link that dropping a tablespace has left behind leads to no data.
+        let Some(real) = view.resolve_existing(&path)? else { continue };
         let role = Role::Tablespace(oid);
         if sources.role(role).is_none_or(|source| source.path != real) {
             let why = format!("\"{}\" points to it, and it was not given", path.display());
@@ -70,13 +72,18 @@ fn check_tablespaces(sources: &Resolved, data: &Source) -> Result<(), SnapshotEr
 /// the content is not needed. Mounts are known from the kernel's list, which also has files and directories of
 /// the same filesystem that are mounted; subvolumes show only in the directories themselves.
 pub(crate) fn check_nested(sources: &Resolved, mounts: &Mounts) -> Result<(), SnapshotError> {
+    check_mounts(sources, mounts)?;
+    sources.all().iter().try_for_each(|source| check_directories(sources, source))
+}
+
+/// The part of [`check_nested`] that matters when whole volumes are copied: a subvolume is in such a copy.
+pub(crate) fn check_mounts(sources: &Resolved, mounts: &Mounts) -> Result<(), SnapshotError> {
     for source in sources.all() {
         for mount in mounts.below(&source.path) {
             if !is_fine(sources, source, &mount.point) {
                 return Err(nested("mount point", mount.point.clone(), source));
             }
         }
-        check_directories(sources, source)?;
     }
     Ok(())
 }
@@ -172,7 +179,9 @@ mod tests {
     #[test]
     fn all_that_is_pointed_to_must_have_been_given() {
         let (_keep, sources) = cluster();
-        let check = |sources: &[Source]| check_links(&Resolved::new(sources).unwrap());
+        let check = |sources: &[Source]| {
+            check_links(&Resolved::new(sources, View::Host).unwrap(), View::Host)
+        };
         check(&sources).unwrap();
         let data = sources[0].path.display();
         assert_eq!(
@@ -196,7 +205,7 @@ mod tests {
         let (_keep, sources) = cluster();
         symlink("/no/such/directory", sources[0].path.join("pg_tblspc/16401")).unwrap();
         fs::create_dir(sources[0].path.join("pg_tblspc/16402")).unwrap();
-        check_links(&Resolved::new(&sources).unwrap()).unwrap();
+        check_links(&Resolved::new(&sources, View::Host).unwrap(), View::Host).unwrap();
     }
 
     #[test]
@@ -204,10 +213,12 @@ mod tests {
         let (_keep, sources) = cluster();
         let data = &sources[0].path;
         symlink("/tmp", data.join("log")).unwrap();
-        check_links(&Resolved::new(&sources).unwrap()).unwrap();
+        check_links(&Resolved::new(&sources, View::Host).unwrap(), View::Host).unwrap();
         symlink("/tmp", data.join("pg_xact")).unwrap();
         assert_eq!(
-            check_links(&Resolved::new(&sources).unwrap()).unwrap_err().to_string(),
+            check_links(&Resolved::new(&sources, View::Host).unwrap(), View::Host)
+                .unwrap_err()
+                .to_string(),
             format!(
                 "symbolic link \"{0}/pg_xact\" inside the data directory \"{0}\" would not be in the snapshot",
                 data.display()
@@ -218,7 +229,7 @@ mod tests {
     #[test]
     fn plain_directories_hold_nothing_nested() {
         let (_keep, sources) = cluster();
-        let sources = Resolved::new(&sources).unwrap();
+        let sources = Resolved::new(&sources, View::Host).unwrap();
         check_nested(&sources, &Mounts::read().unwrap()).unwrap();
     }
 
@@ -226,7 +237,7 @@ mod tests {
     fn what_may_be_nested() {
         let (_keep, sources) = cluster();
         let data = sources[0].path.clone();
-        let sources = Resolved::new(&sources).unwrap();
+        let sources = Resolved::new(&sources, View::Host).unwrap();
         let fine =
             |path: &str| is_fine(&sources, sources.data_directory().unwrap(), &data.join(path));
         assert!(fine("pg_stat_tmp"));

@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use durable::DurableError;
+use host::HostError;
 use program::{Cause, ProgramError};
 
 use crate::Source;
@@ -174,6 +175,14 @@ pub enum SnapshotError {
     /// The provider was set up with something it cannot use.
     #[error("{0}")]
     InvalidSetup(&'static str),
+    /// A snapshot that was given does not belong to the session.
+    #[error("snapshot \"{id}\" is not one of this session: {why}")]
+    NotOfSession {
+        /// Its id.
+        id: String,
+        /// What is wrong with it.
+        why: String,
+    },
     /// The watch gave a reason to stop.
     #[error("the copying was stopped: {reason}")]
     Stopped {
@@ -205,6 +214,26 @@ pub enum SnapshotError {
         #[source]
         source: ProgramError,
     },
+    /// What this host is made of could not be found out.
+    #[error(transparent)]
+    Host(#[from] HostError),
+    /// A source is on something that no EBS snapshot can hold.
+    #[error("{what} is not on EBS volumes: it is on {on}")]
+    NotOnEbs {
+        /// The source.
+        what: Source,
+        /// What it is on.
+        on: String,
+    },
+    /// A source is on no disk of this host.
+    #[error("{what} is not on EBS volumes")]
+    NotOnDisk {
+        /// The source.
+        what: Source,
+        /// What it is on.
+        #[source]
+        source: HostError,
+    },
     /// The list of files could not be written as JSON.
     #[error("could not write the list of files")]
     Listing(#[source] serde_json::Error),
@@ -233,13 +262,16 @@ impl SnapshotError {
     }
 
     /// A stable word: `snapshot_not_covered`, `snapshot_mismatch`, `invalid_argument`, `disk_full`, `snapshot_stopped`,
-    /// `snapshot_timeout`, `snapshot_failed`, or what a failed file or program operation says of itself.
+    /// `snapshot_timeout`, `snapshot_failed`, or what a failed file or program operation, or the crate `host`, says of
+    /// itself.
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match self {
-            Self::NotCovered { .. } | Self::Nested { .. } | Self::CommandMissing { .. } => {
-                "snapshot_not_covered"
-            }
+            Self::NotCovered { .. }
+            | Self::Nested { .. }
+            | Self::NotOnEbs { .. }
+            | Self::NotOnDisk { .. }
+            | Self::CommandMissing { .. } => "snapshot_not_covered",
             Self::NoDataDirectory
             | Self::InvalidSource { .. }
             | Self::NoTablespaceVersion { .. }
@@ -248,6 +280,7 @@ impl SnapshotError {
             | Self::Exists { .. }
             | Self::NoPlace { .. }
             | Self::InvalidSetup(_) => "invalid_argument",
+            Self::NotOfSession { .. } => "snapshot_failed",
             Self::NotPrivate { .. } => "untrusted_path",
             Self::CommandNotFound { .. } => "program_not_found",
             Self::OtherSnapshot { .. } => "snapshot_mismatch",
@@ -258,6 +291,7 @@ impl SnapshotError {
                 _ => "snapshot_failed",
             },
             Self::Durable(source) => source.kind(),
+            Self::Host(source) => source.kind(),
             Self::Program { source, .. } => match source.cause {
                 Cause::TimedOut { .. } => "snapshot_timeout",
                 _ => source.kind(),
@@ -285,6 +319,7 @@ impl SnapshotError {
         match self {
             Self::Unstable { .. } => true,
             Self::Durable(source) => source.retryable(),
+            Self::Host(source) => source.retryable(),
             Self::Program { source, .. } => source.retryable(),
             _ => false,
         }

@@ -7,6 +7,7 @@ use crate::SnapshotError;
 pub(crate) fn of(error: &SnapshotError) -> Vec<String> {
     match error {
         SnapshotError::Durable(source) => source.hints(),
+        SnapshotError::Host(source) | SnapshotError::NotOnDisk { source, .. } => source.hints(),
         SnapshotError::Program { source, .. } => source.hints(),
         SnapshotError::CommandMissing { made, .. } if !made.is_empty() => {
             vec![format!(
@@ -71,6 +72,9 @@ fn fixed(error: &SnapshotError) -> Option<&'static str> {
         SnapshotError::NotUtf8 { .. } => {
             "PostgreSQL makes no such files. Move it out of the data directory."
         }
+        SnapshotError::NotOnEbs { .. } => {
+            "All of a database cluster must be on EBS volumes for an EBS snapshot. Move that directory to one, or choose another provider. On instances without NVMe, the kernel does not tell which volume a disk is."
+        }
         SnapshotError::NoMount { .. } => "Is /proc mounted?",
         SnapshotError::NoPlace { .. } => {
             "Give snapshot_directory, a directory on the same btrfs filesystem outside of the database cluster."
@@ -86,6 +90,9 @@ fn fixed(error: &SnapshotError) -> Option<&'static str> {
         }
         SnapshotError::OtherSnapshot { .. } => {
             "Somebody has replaced or changed the snapshot since it was taken; it cannot be trusted any more."
+        }
+        SnapshotError::NotOfSession { .. } => {
+            "Take it between backup_start and backup_stop of this session, and give what ebs_snapshot returned as it is."
         }
         SnapshotError::InvalidSetup(_) => "Correct the options of this task.",
         SnapshotError::NoDataDirectory => "This is a mistake in backstay.",

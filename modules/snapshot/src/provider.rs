@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::{SnapshotError, SnapshotRecord, Source};
+use crate::{SnapshotError, SnapshotRecord, Source, Sources};
 
 /// Asked at least every two seconds of work whether to go on; a reason not to ends the work at once.
 pub type Watch<'a> = &'a dyn Fn() -> Result<(), String>;
@@ -39,7 +39,7 @@ pub trait SnapshotProvider {
     ///
     /// # Errors
     /// [`SnapshotError`] naming the path that would not be in the copy and why, or what else is in the way.
-    fn plan(&self, sources: &[Source]) -> Result<SnapshotPlan, SnapshotError>;
+    fn plan(&self, sources: &Sources) -> Result<SnapshotPlan, SnapshotError>;
 
     /// Makes the copies of `plan`. When it returns `Ok` they are on disk. `watch` is asked once more after the last
     /// one, so that a snapshot during which the backup was lost is never called good.

@@ -5,9 +5,11 @@ use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use host::Process;
 use serde::{Deserialize, Serialize};
 
-use crate::SnapshotError;
+use crate::view::View;
+use crate::{SnapshotError, coverage};
 
 /// What a directory is to the database cluster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -96,13 +98,62 @@ impl TryFrom<SourceJson> for Source {
     }
 }
 
+/// All directories of a database cluster, for a provider to copy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sources {
+    all: Vec<Source>,
+    /// Whether it is known that the cluster's own symbolic links lead to them.
+    links_are_checked: bool,
+}
+
+impl Sources {
+    /// Those of a server on this host.
+    #[must_use]
+    pub fn new(all: Vec<Source>) -> Self {
+        Self { all, links_are_checked: false }
+    }
+
+    /// Those of a server in a container, as `process` in it sees them. The links by which PostgreSQL leaves the data
+    /// directory are checked there, since they lead elsewhere on the host; then the same directories are looked for
+    /// on the host.
+    ///
+    /// # Errors
+    /// [`SnapshotError::NotCovered`] and [`SnapshotError::Nested`] as of any provider; [`SnapshotError::Host`] when a
+    /// directory is mounted nowhere on this host, or the process has ended.
+    pub fn of_process(all: &[Source], process: &Process) -> Result<Self, SnapshotError> {
+        let view = View::Inside(process);
+        let resolved = Resolved::new(all, view)?;
+        coverage::check_links(&resolved, view)?;
+        coverage::check_mounts(&resolved, &view.mounts()?)?;
+        let on_host = |source: &Source| -> Result<Source, SnapshotError> {
+            Ok(Source::new(source.role, process.on_host(&source.path)?))
+        };
+        let all = resolved.all().iter().map(on_host).collect::<Result<_, _>>()?;
+        Ok(Self { all, links_are_checked: true })
+    }
+
+    /// As they were given.
+    pub(crate) fn all(&self) -> &[Source] {
+        &self.all
+    }
+
+    /// As [`Resolved::new`], the links checked.
+    pub(crate) fn resolve(&self) -> Result<Resolved, SnapshotError> {
+        let resolved = Resolved::new(&self.all, View::Host)?;
+        if !self.links_are_checked {
+            coverage::check_links(&resolved, View::Host)?;
+        }
+        Ok(resolved)
+    }
+}
+
 /// The sources with every symbolic link resolved, checked to be what a database cluster consists of.
 #[derive(Debug)]
 pub(crate) struct Resolved(Vec<Source>);
 
 impl Resolved {
-    /// Resolves `sources`.
-    pub(crate) fn new(sources: &[Source]) -> Result<Self, SnapshotError> {
+    /// Resolves `sources`, whose paths are those of `view`.
+    pub(crate) fn new(sources: &[Source], view: View<'_>) -> Result<Self, SnapshotError> {
         let mut seen = BTreeSet::new();
         for source in sources {
             if !seen.insert(source.role) {
@@ -112,7 +163,7 @@ impl Resolved {
         if !seen.contains(&Role::DataDirectory) {
             return Err(SnapshotError::NoDataDirectory);
         }
-        sources.iter().map(resolve).collect::<Result<_, _>>().map(Self)
+        sources.iter().map(|source| resolve(source, view)).collect::<Result<_, _>>().map(Self)
     }
 
     pub(crate) fn all(&self) -> &[Source] {
@@ -137,17 +188,17 @@ impl Resolved {
     }
 }
 
-fn resolve(source: &Source) -> Result<Source, SnapshotError> {
+fn resolve(source: &Source, view: View<'_>) -> Result<Source, SnapshotError> {
     if !source.path.is_absolute() {
         return Err(invalid(source, "it is not an absolute path"));
     }
-    let path = fs::canonicalize(&source.path)
-        .map_err(SnapshotError::io("find directory", &source.path))?;
+    let path = view.resolve(&source.path)?;
     if path.to_str().is_none_or(|text| text.contains('\n')) {
         // The path becomes JSON and lines of text; a replaced character would name another directory.
         return Err(invalid(source, "its path is not UTF-8 or has a line break"));
     }
-    let found = fs::metadata(&path).map_err(SnapshotError::io("examine directory", &path))?;
+    let found = fs::symlink_metadata(view.reach(&path))
+        .map_err(SnapshotError::io("examine directory", &path))?;
     if !found.is_dir() {
         return Err(invalid(source, "it is not a directory"));
     }
@@ -190,10 +241,11 @@ mod tests {
         let link = temporary.path().join("link");
         std::os::unix::fs::symlink(&real, &link).unwrap();
         let data = Source::new(Role::DataDirectory, &link);
-        let resolved = Resolved::new(std::slice::from_ref(&data)).unwrap();
+        let resolved = Resolved::new(std::slice::from_ref(&data), View::Host).unwrap();
         assert_eq!(resolved.data_directory().unwrap().path, real);
 
-        let refused = |sources: &[Source]| Resolved::new(sources).unwrap_err().to_string();
+        let refused =
+            |sources: &[Source]| Resolved::new(sources, View::Host).unwrap_err().to_string();
         assert_eq!(refused(&[]), "no data directory was given");
         let twice =
             format!("data directory \"{}\" cannot be copied: it was given twice", link.display());

@@ -1,10 +1,12 @@
 //! `cargo xtask`: what building a collection needs besides cargo.
 //!
 //! ```text
-//! cargo xtask stage [--dev|--release]   build the executable, lay the collection out in the target directory
+//! cargo xtask stage [--dev|--release]   build the executables, lay the collection out in the target directory
 //! cargo xtask collection                the same for release, and the tarball in <target>/dist
-//! cargo xtask check                     documentation twins against the executable, and the house rules
+//! cargo xtask check                     documentation twins against the executables, and the house rules
 //! ```
+//!
+//! `BACKSTAY_WITHOUT_EBS=1` leaves the executable `backstay-ebs` out, which takes minutes to compile.
 
 mod command;
 mod error;

@@ -7,7 +7,7 @@ use crate::error::XtaskError;
 use crate::layout::Layout;
 
 /// Where our own files are, besides those in the workspace's root.
-const ROOMS: [&str; 6] = ["modules", "tests", "collection", "playbooks", "molecule", ".ci"];
+const ROOMS: [&str; 7] = ["modules", "tests", "collection", "playbooks", "aws", "molecule", ".ci"];
 
 /// What other programs leave behind.
 const LEAVINGS: [&str; 6] = ["target", "native", "__pycache__", ".git", ".ansible", "output"];

@@ -1,4 +1,4 @@
-//! Lays the collection out as it will be installed, with the executable in it.
+//! Lays the collection out as it will be installed, with the executables in it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,10 +10,16 @@ use crate::command::{command, run};
 use crate::error::XtaskError;
 use crate::layout::Layout;
 
-/// The name of the executable, of its package, and of its file in the collection.
-const PROGRAM: &str = "backstay";
+/// The executables: each is the name of its package and of its file in the collection.
+const TOOLS: [&str; 2] = ["backstay", EBS];
 
-/// Which build of the executable goes into the collection.
+/// The one that takes minutes and 8 GB to compile.
+const EBS: &str = "backstay-ebs";
+
+/// When this variable is set and not empty, the collection is made without [`EBS`].
+const WITHOUT_EBS: &str = "BACKSTAY_WITHOUT_EBS";
+
+/// Which build of the executables goes into the collection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Profile {
     /// Built in seconds, for tests.
@@ -22,12 +28,24 @@ pub(crate) enum Profile {
     Release,
 }
 
-/// Builds the executable and lays the collection out in the directory `staged`.
+/// The executables that the collection is made with.
+pub(crate) fn tools() -> Vec<&'static str> {
+    let without = std::env::var_os(WITHOUT_EBS).is_some_and(|value| !value.is_empty());
+    TOOLS.into_iter().filter(|tool| !without || *tool != EBS).collect()
+}
+
+/// Where an executable is in a collection, relative to it.
+pub(crate) fn place_of(tool: &str) -> String {
+    format!("native/linux-{}/{tool}", std::env::consts::ARCH)
+}
+
+/// Builds the executables and lays the collection out in the directory `staged`.
 ///
 /// It is put together beside its place and then moved there, so that whoever
 /// reads the staged collection meanwhile finds a whole one.
 pub(crate) fn stage(layout: &Layout, profile: Profile, staged: &Path) -> Result<(), XtaskError> {
-    let executable = build(layout, profile)?;
+    let tools = tools();
+    let built = build(layout, profile, &tools)?;
     let fresh = staged.with_file_name(format!(".postgresql.{}", std::process::id()));
     remove(&fresh)?;
     copy_tree(&layout.root.join("collection"), &fresh)?;
@@ -35,47 +53,55 @@ pub(crate) fn stage(layout: &Layout, profile: Profile, staged: &Path) -> Result<
     for name in ["COPYING", ".ansible-lint"] {
         copy_file(&layout.root.join(name), &fresh.join(name))?;
     }
-    add_program(&executable, &fresh, profile)?;
+    add_programs(&built, &tools, &fresh, profile)?;
     remove(staged)?;
     fs::rename(&fresh, staged).map_err(XtaskError::file("replace", staged))
 }
 
-fn build(layout: &Layout, profile: Profile) -> Result<PathBuf, XtaskError> {
+/// Builds the executables; gives the directory they are in. Each is built by
+/// itself: built together, each would get the features that the other needs of
+/// the crates they share.
+fn build(layout: &Layout, profile: Profile, tools: &[&str]) -> Result<PathBuf, XtaskError> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut building = command(cargo);
-    building
-        .current_dir(&layout.root)
-        .args(["build", "--quiet", "--package", PROGRAM, "--target-dir"])
-        .arg(&layout.target);
-    let directory = match profile {
-        Profile::Dev => "debug",
-        Profile::Release => {
-            building.arg("--release");
-            "release"
-        }
+    let (flag, directory) = match profile {
+        Profile::Dev => (None, "debug"),
+        Profile::Release => (Some("--release"), "release"),
     };
-    run(&mut building)?;
-    Ok(layout.target.join(directory).join(PROGRAM))
+    for tool in tools {
+        let mut building = command(&cargo);
+        building.current_dir(&layout.root).args(["build", "--quiet", "--package", tool]);
+        building.args(flag).arg("--target-dir").arg(&layout.target);
+        run(&mut building)?;
+    }
+    Ok(layout.target.join(directory))
 }
 
-/// Puts the executable under `native/` and writes the manifest that the action plugins read.
-fn add_program(executable: &Path, staged: &Path, profile: Profile) -> Result<(), XtaskError> {
-    let machine = std::env::consts::ARCH;
-    let relative = format!("native/linux-{machine}/{PROGRAM}");
-    let place = staged.join(&relative);
-    copy_file(executable, &place)?;
-    if profile == Profile::Dev {
-        // Debug information multiplies what crosses the network; without strip it is only slower.
-        let _ = run(command("strip").arg("--strip-debug").arg(&place));
+/// Puts the executables under `native/` and writes the manifest that the action plugins read.
+fn add_programs(
+    built: &Path,
+    tools: &[&str],
+    staged: &Path,
+    profile: Profile,
+) -> Result<(), XtaskError> {
+    let mut entries = Map::new();
+    for tool in tools {
+        let relative = place_of(tool);
+        let place = staged.join(&relative);
+        copy_file(&built.join(tool), &place)?;
+        if profile == Profile::Dev {
+            // Debug information multiplies what crosses the network; without strip it is only slower.
+            let _ = run(command("strip").arg("--strip-debug").arg(&place));
+        }
+        let bytes = fs::read(&place).map_err(XtaskError::file("read", &place))?;
+        let mut builds = Map::new();
+        builds.insert(
+            std::env::consts::ARCH.to_owned(),
+            json!({"path": relative, "sha256": sha256(&bytes), "size": bytes.len()}),
+        );
+        entries.insert((*tool).to_owned(), json!({"builds": Value::Object(builds)}));
     }
-    let bytes = fs::read(&place).map_err(XtaskError::file("read", &place))?;
-    let mut builds = Map::new();
-    builds.insert(
-        machine.to_owned(),
-        json!({"path": relative, "sha256": sha256(&bytes), "size": bytes.len()}),
-    );
     let manifest = staged.join("native/manifest.json");
-    let text = format!("{:#}\n", json!({"builds": Value::Object(builds)}));
+    let text = format!("{:#}\n", json!({"tools": Value::Object(entries)}));
     fs::write(&manifest, text).map_err(XtaskError::file("write", &manifest))
 }
 
@@ -135,18 +161,23 @@ mod tests {
     }
 
     #[test]
-    fn the_manifest_names_the_executable_and_its_checksum() {
+    fn the_manifest_names_each_executable_and_its_checksum() {
         let place = tempfile::tempdir().unwrap();
-        let executable = place.path().join("built");
-        fs::write(&executable, "abc").unwrap();
-        add_program(&executable, place.path(), Profile::Release).unwrap();
-        let text = fs::read_to_string(place.path().join("native/manifest.json")).unwrap();
+        let (built, staged) = (place.path().join("debug"), place.path().join("staged"));
+        fs::create_dir(&built).unwrap();
+        fs::write(built.join("backstay"), "abc").unwrap();
+        fs::write(built.join("backstay-ebs"), "").unwrap();
+        add_programs(&built, &TOOLS, &staged, Profile::Release).unwrap();
+        let text = fs::read_to_string(staged.join("native/manifest.json")).unwrap();
         let manifest: Value = serde_json::from_str(&text).unwrap();
-        let build = &manifest["builds"][std::env::consts::ARCH];
+        let build = &manifest["tools"]["backstay"]["builds"][std::env::consts::ARCH];
         assert_eq!(
             build["sha256"],
             "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
         );
         assert_eq!(build["size"], 3);
+        let build = &manifest["tools"]["backstay-ebs"]["builds"][std::env::consts::ARCH];
+        assert_eq!(build["path"], place_of("backstay-ebs"));
+        assert_eq!(build["size"], 0);
     }
 }

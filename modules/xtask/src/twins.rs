@@ -1,8 +1,8 @@
-//! Each module is written down twice: as options in Rust, which the executable
-//! prints with `backstay specs`, and as a Python file of documentation, its
+//! Each module is written down twice: as options in Rust, which its executable
+//! prints with `specs`, and as a Python file of documentation, its
 //! twin. Nothing but this check keeps the two the same.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
 use serde_json::{Map, Value, json};
@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 use crate::command::{ansible, command, output};
 use crate::error::XtaskError;
 use crate::layout::{Layout, stems};
+use crate::stage::{place_of, tools};
 
 /// What every option says about itself, with what is meant where it says nothing.
 fn properties() -> [(&'static str, Value); 6] {
@@ -23,10 +24,14 @@ fn properties() -> [(&'static str, Value); 6] {
     ]
 }
 
-/// Compares the staged collection with its own executable; gives what differs, one line each.
+/// The modules of each executable, and their options.
+type Specs = BTreeMap<&'static str, Map<String, Value>>;
+
+/// Compares the staged collection with its own executables; gives what differs, one line each.
 pub(crate) fn check(layout: &Layout) -> Result<Vec<String>, XtaskError> {
-    let specs = specs(layout)?;
-    let mut findings = files(layout, &specs)?;
+    let by_tool = specs(layout)?;
+    let mut findings = files(layout, &by_tool)?;
+    let specs: Map<String, Value> = by_tool.into_values().flatten().collect();
     let documented: Vec<&String> =
         specs.keys().filter(|module| twin(layout, module).is_file()).collect();
     let docs = docs(layout, &documented)?;
@@ -47,16 +52,18 @@ fn twin(layout: &Layout, module: &str) -> std::path::PathBuf {
     layout.staged().join("plugins/modules").join(format!("{module}.py"))
 }
 
-/// The options of every module, as the executable knows them.
-fn specs(layout: &Layout) -> Result<Map<String, Value>, XtaskError> {
-    let executable =
-        layout.staged().join(format!("native/linux-{}/backstay", std::env::consts::ARCH));
-    let printed = output(command(&executable).arg("specs"))?;
-    let specs: Map<String, Value> = parse("backstay", &printed)?;
-    if specs.is_empty() {
-        return Err(XtaskError::Unexpected("\"backstay specs\" names no module".to_owned()));
+/// The options of every module, as the staged executables know them.
+fn specs(layout: &Layout) -> Result<Specs, XtaskError> {
+    let mut all = Specs::new();
+    for tool in tools() {
+        let executable = layout.staged().join(place_of(tool));
+        let specs = parse(tool, &output(command(&executable).arg("specs"))?)?;
+        if specs.is_empty() {
+            return Err(XtaskError::Unexpected(format!("\"{tool} specs\" names no module")));
+        }
+        all.insert(tool, specs);
     }
-    Ok(specs)
+    Ok(all)
 }
 
 /// What `ansible-doc` understands of the twins, documentation fragments included.
@@ -74,36 +81,67 @@ fn parse(program: &str, printed: &[u8]) -> Result<Map<String, Value>, XtaskError
         .map_err(|source| XtaskError::Json { program: program.to_owned(), source })
 }
 
-/// Whether every module has its twin, its action plugin and its entry in the action group, and nothing else has.
-fn files(layout: &Layout, specs: &Map<String, Value>) -> Result<Vec<String>, XtaskError> {
+/// Whether every module has its twin, its action plugin and its entry in the action groups, and nothing else has.
+fn files(layout: &Layout, by_tool: &Specs) -> Result<Vec<String>, XtaskError> {
     let staged = layout.staged();
-    let expected: BTreeSet<String> = specs.keys().cloned().collect();
     let runtime = staged.join("meta/runtime.yml");
     let runtime = fs::read_to_string(&runtime).map_err(XtaskError::file("read", &runtime))?;
-    let places = [
-        ("plugins/modules", stems(&staged.join("plugins/modules"), ".py")?, &expected),
-        ("plugins/action", stems(&staged.join("plugins/action"), ".py")?, &expected),
-        ("the action group \"all\"", action_group(&runtime, "all"), &expected),
-    ];
     let mut findings = vec![];
-    for (place, found, expected) in places {
-        let found: BTreeSet<String> = found.into_iter().collect();
-        findings.extend(
-            expected.difference(&found).map(|module| format!("{module}: is missing in {place}")),
-        );
-        findings.extend(found.difference(expected).map(|module| {
-            format!("{module}: is in {place}, and the executable has nothing for it")
-        }));
-    }
-    for module in &expected {
-        let action = staged.join("plugins/action").join(format!("{module}.py"));
-        let names_itself = fs::read_to_string(&action)
-            .is_ok_and(|text| text.contains(&format!("MODULE = \"{}\"", full_name(module))));
-        if action.is_file() && !names_itself {
-            findings.push(format!("{module}: its action plugin runs another module"));
+    let mut named = BTreeSet::new();
+    for (tool, specs) in by_tool {
+        for module in specs.keys() {
+            let action = staged.join("plugins/action").join(format!("{module}.py"));
+            let Ok(text) = fs::read_to_string(&action) else { continue };
+            findings.extend(action_plugin(tool, module, &text));
         }
+        named.extend(specs.keys().cloned());
+    }
+    // The modules of an executable that was left out cannot be compared; their files are no finding.
+    let known = |module: &String| named.contains(module) || by_tool.len() > 1 || !is_ebs(module);
+    for (place, found) in [
+        ("plugins/modules", stems(&staged.join("plugins/modules"), ".py")?),
+        ("plugins/action", stems(&staged.join("plugins/action"), ".py")?),
+        ("the action group \"all\"", action_group(&runtime, "all")),
+    ] {
+        let found: BTreeSet<String> = found.into_iter().filter(known).collect();
+        findings.extend(difference(place, &named, &found));
+    }
+    let ebs: BTreeSet<String> = named.iter().filter(|module| is_ebs(module)).cloned().collect();
+    if !ebs.is_empty() {
+        let found = action_group(&runtime, "ebs").into_iter().collect();
+        findings.extend(difference("the action group \"ebs\"", &ebs, &found));
     }
     Ok(findings)
+}
+
+/// Whether a module takes the options of AWS, as its name says.
+fn is_ebs(module: &str) -> bool {
+    module.starts_with("ebs_")
+}
+
+/// What is missing in a place, and what is there without a module.
+fn difference(place: &str, expected: &BTreeSet<String>, found: &BTreeSet<String>) -> Vec<String> {
+    let missing =
+        expected.difference(found).map(|module| format!("{module}: is missing in {place}"));
+    let more = found
+        .difference(expected)
+        .map(|module| format!("{module}: is in {place}, and no executable has anything for it"));
+    missing.chain(more).collect()
+}
+
+/// What is wrong with the action plugin of one module.
+fn action_plugin(tool: &str, module: &str, text: &str) -> Vec<String> {
+    let mut findings = vec![];
+    if !text.contains(&format!("MODULE = \"{}\"", full_name(module))) {
+        findings.push(format!("{module}: its action plugin runs another module"));
+    }
+    let named = text.lines().find_map(|line| line.trim().strip_prefix("TOOL = "));
+    let named = named.map_or("backstay", |tool| tool.trim_matches('"'));
+    if named != tool {
+        findings
+            .push(format!("{module}: its action plugin asks \"{named}\", and \"{tool}\" has it"));
+    }
+    findings
 }
 
 /// The entries of one action group of `meta/runtime.yml`.
@@ -179,6 +217,22 @@ mod tests {
                 "m.b: is not documented",
                 "m.c: is documented, and the executable does not know it",
             ]
+        );
+    }
+
+    #[test]
+    fn an_action_plugin_names_its_module_and_its_executable() {
+        let plain = "    MODULE = \"backstay.postgresql.a\"\n";
+        let ebs = format!("{plain}    TOOL = \"backstay-ebs\"\n");
+        assert!(action_plugin("backstay", "a", plain).is_empty());
+        assert!(action_plugin("backstay-ebs", "a", &ebs).is_empty());
+        assert_eq!(
+            action_plugin("backstay-ebs", "a", plain),
+            ["a: its action plugin asks \"backstay\", and \"backstay-ebs\" has it"]
+        );
+        assert_eq!(
+            action_plugin("backstay", "b", plain),
+            ["b: its action plugin runs another module"]
         );
     }
 

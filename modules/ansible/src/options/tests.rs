@@ -11,6 +11,7 @@ const SPECS: &[OptionSpec] = &[
     OptionSpec::new("login_password", Kind::Str).secret(),
     OptionSpec::new("command", Kind::StrList),
     OptionSpec::new("settings", Kind::Dict),
+    OptionSpec::new("snapshots", Kind::DictList),
 ];
 
 fn parse(value: Value) -> Result<Options, Failure> {
@@ -108,4 +109,24 @@ fn paths_expand_home_and_variables() {
     assert_eq!(expand("~/a"), format!("{home}/a"));
     assert_eq!(expand("${HOME}/a$"), format!("{home}/a$"));
     assert_eq!(expand("/x/$NOT_SET_ANYWHERE/y"), "/x/$NOT_SET_ANYWHERE/y");
+}
+
+#[test]
+fn structures_are_read_and_refused_by_name() {
+    #[derive(Debug, PartialEq, serde::Deserialize)]
+    struct Snapshot {
+        id: u32,
+    }
+    let read = |given: serde_json::Value| {
+        Options::parse(SPECS, given.as_object().unwrap())
+            .and_then(|options| options.structure::<Vec<Snapshot>>("snapshots"))
+    };
+    assert_eq!(read(json!({})).unwrap(), None);
+    assert_eq!(read(json!({"snapshots": [{"id": 1}]})).unwrap(), Some(vec![Snapshot { id: 1 }]));
+    assert_eq!(read(json!({"snapshots": {"id": 1}})).unwrap(), Some(vec![Snapshot { id: 1 }]));
+    let refused = |given| read(given).unwrap_err().message;
+    let text = "option \"snapshots\" is not what it should be: missing field `id`";
+    assert_eq!(refused(json!({"snapshots": [{}]})), text);
+    let text = "option \"snapshots\" must be of type list, [1] is not";
+    assert_eq!(refused(json!({"snapshots": [1]})), text);
 }

@@ -4,13 +4,14 @@
 use std::path::PathBuf;
 
 use ansible::{Failure, Kind, OptionSpec, Options, Preview, Returns, Task, spec::Default};
+use frame::{Explain, manifest, sessions};
 use pg::Login;
 use repository::{BackupId, ClusterName};
 use session::{SessionId, Store};
 
 use super::start::{launch, preflight, preflight::Findings};
+use crate::inside::{self, Named};
 use crate::login;
-use frame::{Explain, manifest, sessions};
 
 /// Its options.
 pub(crate) fn options() -> Vec<OptionSpec> {
@@ -27,6 +28,7 @@ pub(crate) fn options() -> Vec<OptionSpec> {
             .choices(&["fail", "warn", "ignore"])
             .default(Default::Str("fail")),
         OptionSpec::new("concurrent", Kind::Bool).default(Default::Bool(false)),
+        OptionSpec::new("take_over", Kind::Bool).default(Default::Bool(false)),
         OptionSpec::new("os_user", Kind::Str),
         OptionSpec::new("runtime_directory", Kind::Path),
     ])
@@ -47,6 +49,8 @@ pub(crate) struct BackupStart {
     pub(super) keep_wal: bool,
     pub(super) archiver_check: String,
     pub(super) concurrent: bool,
+    pub(super) take_over: bool,
+    pub(super) inside: Option<Named>,
     pub(super) os_user: Option<String>,
     pub(super) runtime_directory: PathBuf,
 }
@@ -74,8 +78,10 @@ impl Task for BackupStart {
         if max_duration == 0 {
             return Err(Failure::invalid("option \"max_duration\" must be at least 1 second"));
         }
+        let inside = inside::named(options)?;
         Ok(BackupStart {
-            login: login::resolve(options)?,
+            login: login::resolve(options, inside.as_ref())?,
+            inside,
             store: sessions::store(options)?,
             session,
             repository: options.text_or_default("repository"),
@@ -88,6 +94,7 @@ impl Task for BackupStart {
             keep_wal: options.truth("keep_wal"),
             archiver_check: options.text_or_default("archiver_check"),
             concurrent: options.truth("concurrent"),
+            take_over: options.truth("take_over"),
             os_user: options.text("os_user").map(str::to_owned),
             runtime_directory: options
                 .absolute_path("runtime_directory")?

@@ -17,7 +17,7 @@ use repository::{BackupId, ClusterName, CompleteBackup, Repository};
 use serde_json::{Map, Value, json};
 
 use super::snapshot_create;
-use crate::login;
+use crate::login::{self, OsUser};
 use frame::{Explain, manifest, sessions};
 
 /// Its options.
@@ -119,7 +119,8 @@ impl Task for ClusterRestore {
         restore.start = options.truth("start");
         let patience =
             Duration::from_secs(options.number("wait_timeout")?.unwrap_or_default().max(1));
-        Ok(ClusterRestore { restore, login: login::resolve(options)?, patience })
+        // Set for every module by module_defaults it does no harm: restored is a directory of this host.
+        Ok(ClusterRestore { restore, login: login::resolve(options, None)?, patience })
     }
 
     fn plan(&self) -> Result<Plan, Failure> {
@@ -139,7 +140,7 @@ impl Task for ClusterRestore {
 
 impl ClusterRestore {
     fn recover(&self, restored: &Restored) -> Result<Recovered, Failure> {
-        let user = User::from_uid(restored.ownership.uid.into()).ok().flatten();
+        let user = User::from_uid(restored.ownership.uid.into()).ok().flatten().map(OsUser::from);
         let mut probe = Probe { login: self.login.clone(), user, server: None };
         recovery::start_and_wait(restored, &StartOptions::default(), &mut probe, self.patience)
             .map_err(|error| explain(&error))
@@ -153,7 +154,7 @@ fn explain(error: &RecoveryError) -> Failure {
 /// Asks the recovering server, as the owner of its files, over its socket.
 struct Probe {
     login: Login,
-    user: Option<User>,
+    user: Option<OsUser>,
     server: Option<Server>,
 }
 
@@ -170,7 +171,7 @@ impl RecoveryProbe for Probe {
                     Endpoint::Socket(socket_directory.to_owned())
                 };
                 login.connect_timeout = 5;
-                let user = self.user.as_ref().filter(|_| nix::unistd::geteuid().is_root());
+                let user = self.user.filter(|_| nix::unistd::geteuid().is_root());
                 login::connect(&login, user, "backstay cluster_restore")
                     .map_err(|failure| failure.message)?
             }

@@ -10,4 +10,5 @@ pub(crate) mod snapshot_create;
 mod start;
 #[cfg(test)]
 mod tests;
+pub(crate) mod volume_info;
 pub(crate) mod wal_fetch;

@@ -5,13 +5,15 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use ansible::{Failure, Kind, OptionSpec, Options, Preview, Returns, Task, spec::Default};
+use chrono::{DateTime, Utc};
+use frame::{Explain, manifest, sessions};
 use serde_json::{Value, json};
 use session::{Client, SessionId, SessionRecord, SessionState, Store};
 use snapshot::{
-    Btrfs, Command, Files, Reflink, Role, SnapshotPlan, SnapshotProvider, SnapshotRecord, Source,
+    Btrfs, Command, Files, Reflink, SnapshotPlan, SnapshotProvider, SnapshotRecord, Sources, Taken,
 };
 
-use frame::{Explain, manifest, sessions};
+use crate::cluster;
 
 /// How often the keeper is asked while a copy is under way. A copy of a
 /// backup that is lost must end at once, not after its last gigabyte.
@@ -22,7 +24,7 @@ pub(crate) fn options() -> Vec<OptionSpec> {
     sessions::options(&[
         sessions::SESSION,
         OptionSpec::new("provider", Kind::Str)
-            .choices(&["btrfs", "files", "command"])
+            .choices(&["btrfs", "files", "command", "ebs"])
             .default(Default::Str("files")),
         OptionSpec::new("snapshot_directory", Kind::Path),
         OptionSpec::new("jobs", Kind::Int),
@@ -30,6 +32,7 @@ pub(crate) fn options() -> Vec<OptionSpec> {
             .choices(&["auto", "always", "never"])
             .default(Default::Str("auto")),
         OptionSpec::new("command", Kind::StrList),
+        OptionSpec::new("snapshots", Kind::DictList),
         OptionSpec::new("wait_timeout", Kind::Int).default(Default::Int(3600)),
     ])
 }
@@ -44,9 +47,20 @@ pub(crate) struct SnapshotCreate {
 
 /// What is asked for.
 enum Choice {
-    Btrfs { directory: Option<PathBuf> },
-    Files { jobs: usize, reflink: Reflink },
-    Command { argv: Vec<String> },
+    Btrfs {
+        directory: Option<PathBuf>,
+    },
+    Files {
+        jobs: usize,
+        reflink: Reflink,
+    },
+    Command {
+        argv: Vec<String>,
+    },
+    /// Taken elsewhere already.
+    Ebs {
+        snapshots: Vec<SnapshotRecord>,
+    },
 }
 
 /// What would be copied.
@@ -89,8 +103,20 @@ impl Task for SnapshotCreate {
                 ));
             }
             Some("command") => Choice::Command { argv: argv.clone() },
+            Some("ebs") => Choice::Ebs {
+                snapshots: options.structure("snapshots")?.ok_or_else(|| {
+                    Failure::invalid(
+                        "provider \"ebs\" needs the option \"snapshots\": what ebs_snapshot returned where it ran",
+                    )
+                })?,
+            },
             _ => Choice::Files { jobs: jobs(options)?, reflink: reflink(options) },
         };
+        if options.text("provider") != Some("ebs")
+            && options.structure::<Vec<Value>>("snapshots")?.is_some()
+        {
+            return Err(Failure::invalid("option \"snapshots\" is only for the provider \"ebs\""));
+        }
         if !argv.is_empty() && !matches!(provider, Choice::Command { .. }) {
             return Err(Failure::invalid(
                 "option \"command\" is only for the provider \"command\"",
@@ -120,7 +146,8 @@ impl Task for SnapshotCreate {
                 .hint("A snapshot must be taken between backup_start and backup_stop."));
         }
         let provider = self.provider_for(&record).map_err(still_on)?;
-        let plan = provider.plan(&sources(&record)).map_err(|error| still_on(error.explain()))?;
+        let sources = self.sources(&record).map_err(still_on)?;
+        let plan = provider.plan(&sources).map_err(|error| still_on(error.explain()))?;
         Ok(Plan { client, record, provider, plan })
     }
 
@@ -142,6 +169,14 @@ impl Task for SnapshotCreate {
 }
 
 impl SnapshotCreate {
+    /// What a snapshot of whole volumes has is known by the server's names; what is copied must be reached.
+    fn sources(&self, record: &SessionRecord) -> Result<Sources, Failure> {
+        match self.provider {
+            Choice::Ebs { .. } => Ok(Sources::new(cluster::sources(&record.server))),
+            _ => cluster::on_host(record),
+        }
+    }
+
     fn provider_for(&self, record: &SessionRecord) -> Result<Box<dyn SnapshotProvider>, Failure> {
         let standby = record.server.in_recovery;
         Ok(match &self.provider {
@@ -156,6 +191,9 @@ impl SnapshotCreate {
                 reflink: *reflink,
                 standby,
             }),
+            Choice::Ebs { snapshots } => {
+                Box::new(Taken { records: snapshots.clone(), since: began(record)? })
+            }
             Choice::Command { argv } => Box::new(Command {
                 argv: argv.clone(),
                 label: record.label.clone(),
@@ -207,20 +245,11 @@ fn still_on(failure: Failure) -> Failure {
         .hint("The server is still in backup mode: try again, or end it with backup_abort.")
 }
 
-/// Every directory a restore needs.
-fn sources(record: &SessionRecord) -> Vec<Source> {
-    let server = &record.server;
-    let mut sources = vec![
-        Source::new(Role::DataDirectory, &server.data_directory),
-        Source::new(Role::Wal, &server.wal_directory),
-    ];
-    sources.extend(
-        server
-            .tablespaces
-            .iter()
-            .map(|space| Source::new(Role::Tablespace(space.oid), &space.location)),
-    );
-    sources
+/// When the session began, by this host's clock.
+fn began(record: &SessionRecord) -> Result<DateTime<Utc>, Failure> {
+    DateTime::parse_from_rfc3339(&record.created_at).map(|time| time.to_utc()).map_err(|error| {
+        Failure::new("internal", format!("\"{}\" is no time: {error}", record.created_at))
+    })
 }
 
 /// How many files are copied at once: 4 at most unless asked for, since more

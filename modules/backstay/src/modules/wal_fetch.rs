@@ -9,7 +9,10 @@ use pg::{ExpectedWal, Lsn, LsnRange, WalSegmentName};
 use repository::wal::{self, Archive, FetchedSegment, PgWal, RestoreCommand, WalSource, Wanted};
 use repository::{BackupFolder, BackupManifest, BackupState, FileEntry};
 use serde_json::{Map, Value, json};
-use session::{Client, SessionId, SessionRecord, SessionState, StartRecord, StopRecord, Store};
+use session::{
+    Client, ServerRecord, SessionId, SessionRecord, SessionState, StartRecord, StopRecord, Store,
+};
+use snapshot::SnapshotRecord;
 
 use super::backup_stop;
 use frame::{Explain, manifest, sessions};
@@ -54,8 +57,9 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
+    /// Whether all WAL is there.
     fn is_complete(&self) -> bool {
-        self.manifest.state == BackupState::Complete
+        matches!(self.manifest.state, BackupState::Complete | BackupState::Uploading)
     }
 }
 
@@ -121,6 +125,8 @@ impl WalFetch {
         values.insert("wal_segments".into(), named.collect());
         values.insert("waldump".into(), json!(checked));
         values.insert("manifest".into(), json!(plan.folder.manifest_path()));
+        let manifest = plan.folder.read().map_err(|error| error.explain())?;
+        values.insert("manifest_state".into(), json!(manifest.state));
         Ok(Returns { values, changed, ..Returns::default() })
     }
 
@@ -185,7 +191,7 @@ impl WalFetch {
         let on_disk = || -> Option<Lsn> { client.as_ref()?.wal_on_disk().ok() };
         let server = &plan.record.server;
         let pg_wal = PgWal {
-            directory: server.wal_directory.clone(),
+            directory: wal_directory(server),
             segment_size: server.wal_segment_size,
             stop: plan.stop.lsn,
             on_disk: &on_disk,
@@ -242,8 +248,12 @@ impl WalFetch {
         let server = &plan.record.server;
         let major =
             server.version.major().map_err(|error| pg::ServerError::Version(error).explain())?;
-        let postmaster =
-            pg::PostmasterPid::read(&server.data_directory).ok().flatten().map(|found| found.pid);
+        let postmaster = match server.inside {
+            // Inside a container processes have other numbers.
+            Some(_) => None,
+            None => pg::PostmasterPid::read(&server.data_directory).ok().flatten(),
+        };
+        let postmaster = postmaster.map(|found| found.pid);
         let Some(program) =
             pg::bin::find_server_program("pg_waldump", major, self.bin_dir.as_deref(), postmaster)
         else {
@@ -275,7 +285,8 @@ impl WalFetch {
         let mut manifest = plan.manifest.clone();
         manifest.files.retain(|file| !file.name.as_str().starts_with("wal/"));
         manifest.files.extend(fetched.iter().map(|segment| segment.entry.clone()).chain(history));
-        manifest.state = BackupState::Complete;
+        let uploaded = manifest.snapshots.iter().all(SnapshotRecord::is_uploaded);
+        manifest.state = if uploaded { BackupState::Complete } else { BackupState::Uploading };
         if manifest != plan.manifest {
             plan.folder.update(&manifest).map_err(|error| error.explain())?;
         }
@@ -292,5 +303,15 @@ impl WalFetch {
             self.store.write(&record).map_err(|error| error.explain())?;
         }
         Ok(record)
+    }
+}
+
+/// Where the server's WAL can be read. What a container alone has mounted is reached through its process; the files
+/// are believed for what is in them.
+fn wal_directory(server: &ServerRecord) -> PathBuf {
+    match (server.on_host(), &server.inside) {
+        (Some(directories), _) => directories.wal_directory,
+        (None, Some(inside)) => inside.process.reach(&server.wal_directory),
+        (None, None) => server.wal_directory.clone(),
     }
 }

@@ -14,21 +14,39 @@ use crate::{Endpoint, Login, SslMode, tls};
 /// nothing, because it is stopped or its machine swaps, would be waited for
 /// without end.
 pub(super) fn open(login: &Login, application_name: &str) -> Result<Client, ServerError> {
-    if login.connect_timeout == 0 {
-        return connect(login, application_name);
-    }
+    let mut login = login.clone();
+    login.enter()?;
     let (say, hear) = mpsc::sync_channel(1);
     let (login_there, name) = (login.clone(), application_name.to_owned());
-    // Not waited for when it is late: it ends with this process.
+    // Not waited for when it is late: it ends with this process. It is also a thread of its own because it may
+    // have to go into another network namespace, where nothing else of ours belongs.
     std::thread::spawn(move || {
-        let _ = say.send(connect(&login_there, &name));
+        let _ = say.send(enter_network(&login_there).and_then(|()| connect(&login_there, &name)));
     });
-    hear.recv_timeout(Duration::from_secs(login.connect_timeout)).unwrap_or_else(|_| {
+    let limit = match login.connect_timeout {
+        0 => Duration::MAX,
+        seconds => Duration::from_secs(seconds),
+    };
+    hear.recv_timeout(limit).unwrap_or_else(|_| {
         Err(ServerError::Connect {
             server: login.describe(),
             user: login.user.clone(),
             source: Cause::silence(login.connect_timeout),
         })
+    })
+}
+
+fn enter_network(login: &Login) -> Result<(), ServerError> {
+    let Some(network) = login.entrance.as_ref().and_then(|entrance| entrance.network()) else {
+        return Ok(());
+    };
+    host::enter_network(network).map_err(|source| ServerError::Inside {
+        server: login.describe(),
+        source: host::HostError::Io {
+            action: "enter",
+            path: "its network namespace".into(),
+            source,
+        },
     })
 }
 
@@ -59,9 +77,10 @@ fn connect(login: &Login, application_name: &str) -> Result<Client, ServerError>
 
 fn configuration(login: &Login, application_name: &str) -> postgres::Config {
     let mut config = postgres::Config::new();
-    match &login.endpoint {
-        Endpoint::Socket(directory) => config.host_path(directory),
-        Endpoint::Tcp(host) => config.host(host),
+    match (&login.endpoint, login.socket_directory()) {
+        (_, Some(directory)) => config.host_path(directory),
+        (Endpoint::Socket(directory), None) => config.host_path(directory),
+        (Endpoint::Tcp(host), None) => config.host(host),
     };
     if let Some(address) = login.hostaddr.as_ref().and_then(|text| text.parse().ok()) {
         config.hostaddr(address);

@@ -130,14 +130,17 @@ fn names_in_it_cannot_lead_out_of_the_folder() {
 
 #[test]
 fn states_go_forward_only() {
-    use BackupState::{Complete, Failed, Started, Stopped};
-    let all = [Started, Stopped, Complete, Failed];
+    use BackupState::{Complete, Expired, Failed, Started, Stopped, Uploading};
+    let all = [Started, Stopped, Uploading, Complete, Failed, Expired];
     let allowed = |from: BackupState| all.map(|to| from.may_become(to));
-    assert_eq!(allowed(Started), [true, true, true, true]);
-    assert_eq!(allowed(Stopped), [false, true, true, true]);
-    assert_eq!(allowed(Complete), [false, false, true, false]);
-    assert_eq!(allowed(Failed), [false, false, false, true]);
-    assert_eq!(all.map(|state| state.to_string()), ["started", "stopped", "complete", "failed"]);
+    assert_eq!(allowed(Started), [true; 6]);
+    assert_eq!(allowed(Stopped), [false, true, true, true, true, true]);
+    assert_eq!(allowed(Uploading), [false, false, true, true, true, true]);
+    assert_eq!(allowed(Complete), [false, false, false, true, false, true]);
+    assert_eq!(allowed(Failed), [false, false, false, false, true, false]);
+    assert_eq!(allowed(Expired), [false, false, false, false, false, true]);
+    let words = ["started", "stopped", "uploading", "complete", "failed", "expired"];
+    assert_eq!(all.map(|state| state.to_string()), words);
 }
 
 #[test]

@@ -3,15 +3,25 @@
 
 use pg::{BackupStop, Identity, Lsn, Server, ServerError, Tablespace};
 
-use crate::{KeeperFailure, SessionError};
+use super::ending::Watch;
+use crate::{Inside, KeeperFailure, SessionError};
 
 /// In backup mode.
 pub(super) struct InProgress {
     server: Server,
+    expected: Expected,
+    /// Ends this process when a look does not end.
+    pub(super) watch: Watch,
+}
+
+/// What must not change while a backup is in progress.
+pub(super) struct Expected {
     /// What the server was right after the start.
-    identity: Identity,
+    pub(super) identity: Identity,
     /// The tablespaces that the copies are made of.
-    tablespaces: Vec<Tablespace>,
+    pub(super) tablespaces: Vec<Tablespace>,
+    /// The container it is in.
+    pub(super) inside: Option<Inside>,
 }
 
 /// The backup mode is over and its answer is known.
@@ -86,28 +96,36 @@ pub(super) fn chain(error: &dyn std::error::Error) -> String {
 
 const PROMOTED: &str =
     "A backup cannot span a promotion or a change of timeline. Start a new backup.";
+const PAUSED: &str = "The keeper has closed its connection, so the server leaves backup mode as soon as it goes on. \
+                      Start a new backup then.";
 const REPLACED: &str = "Backup mode ended with the server's old life. Start a new backup.";
 
 impl InProgress {
-    pub(super) fn new(
-        mut server: Server,
-        identity: Identity,
-        tablespaces: Vec<Tablespace>,
-    ) -> InProgress {
+    pub(super) fn new(mut server: Server, expected: Expected) -> InProgress {
         // As after each look; a session that is lost already is found by the next.
         let _ = server.hear();
-        InProgress { server, identity, tablespaces }
+        InProgress { server, expected, watch: Watch::default() }
     }
 
     /// Asks the server whether it is still what it was. An idle client does
     /// not notice a dead backend, nor a promotion, by itself.
     pub(super) fn look(&mut self) -> Result<(), Loss> {
+        self.container_is_as_it_was()?;
+        let looking = self.watch.begin();
         let heard = self.server.hear().and_then(|()| self.server.identity());
         // What the client says after a statement goes out now, not before the
         // next look hears why the server has ended the session.
         let heard = heard.and_then(|now| self.server.hear().map(|()| now));
-        let now = heard.map_err(|error| Loss::from_server("reach the server", error))?;
-        let was = &self.identity;
+        drop(looking);
+        let now = match heard {
+            Ok(now) => now,
+            // A container that has gone says more than the connection that went with it.
+            Err(error) => {
+                self.container_is_as_it_was()?;
+                return Err(Loss::from_server("reach the server", error));
+            }
+        };
+        let was = &self.expected.identity;
         if now.postmaster_start_time != was.postmaster_start_time
             || now.backend_pid != was.backend_pid
         {
@@ -135,6 +153,25 @@ impl InProgress {
         Ok(())
     }
 
+    /// A paused container answers nothing, for as long as it pleases; one that was restarted has a new server.
+    fn container_is_as_it_was(&self) -> Result<(), Loss> {
+        let Some(inside) = &self.expected.inside else { return Ok(()) };
+        if !inside.process.is_alive() {
+            let reason = format!(
+                "the {} was stopped, restarted or made again: its process {} has ended",
+                inside.describe(),
+                inside.process.pid
+            );
+            return Err(Loss::new("connection_lost", reason, REPLACED));
+        }
+        if inside.process.is_frozen() {
+            let reason =
+                format!("the {} is paused, so its server answers nothing", inside.describe());
+            return Err(Loss::new("connection_lost", reason, PAUSED));
+        }
+        Ok(())
+    }
+
     /// Leaves backup mode. `holds_wal` keeps the connection for its slot.
     pub(super) fn stop(mut self, holds_wal: bool) -> Result<Stopped, Loss> {
         self.look()?;
@@ -153,7 +190,7 @@ impl InProgress {
             .server
             .tablespaces()
             .map_err(|error| Loss::from_server("list the tablespaces", error))?;
-        let known = |oid| self.tablespaces.iter().any(|space| space.oid == oid);
+        let known = |oid| self.expected.tablespaces.iter().any(|space| space.oid == oid);
         let Some(new) = now.into_iter().find(|space| !known(space.oid)) else { return Ok(()) };
         let reason = format!(
             "tablespace \"{}\" in \"{}\" was created during the backup, so no snapshot has it and recovery would stop \

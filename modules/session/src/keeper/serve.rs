@@ -60,7 +60,9 @@ impl Session {
 /// Serves until the session is over. `gone` is set when the task that asked
 /// for the backup did not live to hear of it.
 pub(super) fn run(mut session: Session, gone: Option<String>) {
-    end_when_hanging(&session.store, &session.record, session.deadline);
+    if let Phase::InProgress(backup) = &session.phase {
+        end_when_hanging(&session.store, &session.record, session.deadline, backup.watch.clone());
+    }
     if let Some(reason) = gone {
         session.give_up("backup_aborted", reason);
     }

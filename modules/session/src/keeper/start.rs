@@ -5,11 +5,12 @@ use std::path::Path;
 
 use nix::sys::signal::{SigSet, Signal};
 use nix::unistd::{
-    Gid, Uid, User, dup2_stderr, dup2_stdin, dup2_stdout, geteuid, initgroups, setgid, setuid,
+    Gid, Uid, User, dup2_stderr, dup2_stdin, dup2_stdout, geteuid, initgroups, setgid, setgroups,
+    setuid,
 };
 use pg::{Identity, Server};
 
-use super::phase::{InProgress, chain};
+use super::phase::{Expected, InProgress, chain};
 use super::{say, serve};
 use crate::launch::{Order, Progress};
 use crate::{KeeperFailure, KeeperProcess, SessionError, SessionState, StartRecord, Store};
@@ -50,6 +51,11 @@ pub(super) fn run(mut order: Order) -> Result<(), SessionError> {
 }
 
 fn enter(order: &mut Order, store: &Store) -> Result<(InProgress, UnixListener), SessionError> {
+    // Only root gets into a container; whom the server sees is the user who connects.
+    order
+        .login
+        .enter()
+        .map_err(|source| SessionError::Server { doing: "connect the keeper", source })?;
     become_user(order.run_as)?;
     // Blocked here, before any thread exists, and read from a file descriptor
     // later: a terminated keeper leaves a record that says so.
@@ -69,8 +75,12 @@ fn enter(order: &mut Order, store: &Store) -> Result<(InProgress, UnixListener),
     order.record.state = SessionState::InProgress;
     // On disk before it is said.
     store.write(&order.record)?;
-    let tablespaces = order.record.server.tablespaces.clone();
-    Ok((InProgress::new(server, identity, tablespaces), listener))
+    let expected = Expected {
+        identity,
+        tablespaces: order.record.server.tablespaces.clone(),
+        inside: order.record.server.inside.clone(),
+    };
+    Ok((InProgress::new(server, expected), listener))
 }
 
 fn launch_failed(what: &str, error: std::io::Error) -> SessionError {
@@ -83,9 +93,15 @@ fn become_user(run_as: Option<(u32, u32)>) -> Result<(), SessionError> {
     };
     let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
     let change = || -> nix::Result<()> {
-        let user = User::from_uid(uid)?.ok_or(nix::errno::Errno::ENOENT)?;
-        let name = std::ffi::CString::new(user.name).map_err(|_| nix::errno::Errno::EINVAL)?;
-        initgroups(&name, gid)?;
+        match User::from_uid(uid)? {
+            Some(user) => {
+                let name =
+                    std::ffi::CString::new(user.name).map_err(|_| nix::errno::Errno::EINVAL)?;
+                initgroups(&name, gid)?;
+            }
+            // A user of a container need not be one of the host.
+            None => setgroups(&[gid])?,
+        }
         setgid(gid)?;
         setuid(uid)
     };

@@ -9,14 +9,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use chrono::Utc;
+use host::Mounts;
 
 pub use restore::restore_writable;
 
 use crate::coverage;
 use crate::error::stopped;
-use crate::mounts::Mounts;
 use crate::provider::Watch;
-use crate::sources::{Resolved, Role, Source};
+use crate::sources::{Resolved, Role, Source, Sources};
 use crate::{PlannedPart, SnapshotError, SnapshotPlan, SnapshotProvider, SnapshotRecord};
 
 const PROVIDER: &str = "btrfs";
@@ -41,12 +41,11 @@ pub struct Btrfs {
 }
 
 impl SnapshotProvider for Btrfs {
-    fn plan(&self, sources: &[Source]) -> Result<SnapshotPlan, SnapshotError> {
+    fn plan(&self, sources: &Sources) -> Result<SnapshotPlan, SnapshotError> {
         self.check_name()?;
-        let sources = Resolved::new(sources)?;
+        let sources = sources.resolve()?;
         let mounts = Mounts::read()?;
         let subvolumes = group(&sources, &mounts)?;
-        coverage::check_links(&sources)?;
         coverage::check_nested(&sources, &mounts)?;
         let mut parts = Vec::new();
         for (root, covers) in subvolumes {
@@ -160,6 +159,7 @@ fn take_one(
         reflinked: Some(true),
         listing: None,
         notes: Vec::new(),
+        volume: None,
     })
 }
 
@@ -210,7 +210,7 @@ mod tests {
     #[test]
     fn a_name_is_one_plain_file_name() {
         for name in ["", "..", ".x", "a/b", "-r", "a\nb"] {
-            let error = provider(name).plan(&[]).unwrap_err();
+            let error = provider(name).plan(&Sources::new(vec![])).unwrap_err();
             assert_eq!(error.to_string(), "the snapshot's name is not usable as a file name");
         }
     }

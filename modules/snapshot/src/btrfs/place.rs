@@ -4,10 +4,11 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use host::Mounts;
+
 use super::subvolume::is_btrfs;
 use crate::SnapshotError;
 use crate::files::nearest_existing;
-use crate::mounts::Mounts;
 use crate::sources::Resolved;
 
 const NAME: &str = ".backstay";

@@ -4,12 +4,12 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use host::Mounts;
 use nix::sys::statfs::{BTRFS_SUPER_MAGIC, statfs};
 use program::Program;
 
 use crate::SnapshotError;
 use crate::coverage::SUBVOLUME_ROOT;
-use crate::mounts::Mounts;
 use crate::provider::Watch;
 use crate::sources::Source;
 

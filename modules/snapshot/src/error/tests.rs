@@ -65,6 +65,24 @@ fn texts_about_sources() {
             "snapshot_failed",
         ),
         (E::NotUtf8 { path: path() }, "\"/a/b\" has a name that is not UTF-8", "snapshot_failed"),
+        (
+            E::NotOnEbs { what: wal(), on: "\"/dev/sda\"".to_owned() },
+            "WAL directory \"/wal\" is not on EBS volumes: it is on \"/dev/sda\"",
+            "snapshot_not_covered",
+        ),
+        (
+            E::NotOnDisk {
+                what: wal(),
+                source: HostError::NotABlockDevice {
+                    path: path(),
+                    mount_point: PathBuf::from("/"),
+                    fstype: "overlay".to_owned(),
+                },
+            },
+            "WAL directory \"/wal\" is not on EBS volumes",
+            "snapshot_not_covered",
+        ),
+        (E::Host(HostError::NoProcess { pid: 7 }), "process 7 does not run", "process_not_found"),
         (E::NoMount { path: path() }, "found no mount point for \"/a/b\"", "snapshot_failed"),
     ]);
 }
@@ -111,6 +129,15 @@ fn texts_about_places() {
             "snapshot_failed",
         ),
     ]);
+}
+
+#[test]
+fn texts_about_snapshots_of_others() {
+    check(vec![(
+        SnapshotError::NotOfSession { id: "snap-1".to_owned(), why: "it has failed".to_owned() },
+        "snapshot \"snap-1\" is not one of this session: it has failed",
+        "snapshot_failed",
+    )]);
 }
 
 #[test]

@@ -7,20 +7,20 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use chrono::Utc;
+use host::Mounts;
 use selection::Selection;
 use sha2::{Digest, Sha256};
 
-use crate::coverage;
 use crate::error::stopped;
 use crate::layout::{CONTROL_FILE, VERSION_FILE};
 use crate::listing::{hex, write_listing};
-use crate::mounts::Mounts;
 use crate::provider::Watch;
-use crate::sources::{Resolved, Role, Source};
+use crate::sources::{Resolved, Role, Source, Sources};
 use crate::tree::pool::Pace;
 use crate::tree::root::Root;
 use crate::tree::scan::{Tree, scan};
 use crate::tree::{CopyOptions, CopyReport, Reflink, TreeCopy};
+use crate::view::View;
 use crate::{
     ListedFile, PlannedPart, SnapshotError, SnapshotPlan, SnapshotProvider, SnapshotRecord,
 };
@@ -56,9 +56,8 @@ pub struct Files {
 }
 
 impl SnapshotProvider for Files {
-    fn plan(&self, sources: &[Source]) -> Result<SnapshotPlan, SnapshotError> {
-        let sources = Resolved::new(sources)?;
-        coverage::check_links(&sources)?;
+    fn plan(&self, sources: &Sources) -> Result<SnapshotPlan, SnapshotError> {
+        let sources = sources.resolve()?;
         let parent = self.check_destination(&sources)?;
         let mounts = Mounts::read()?;
         let data = sources.data_directory()?;
@@ -175,7 +174,7 @@ impl Files {
 
     fn copy(&self, part: &PlannedPart, watch: Watch<'_>) -> Result<SnapshotRecord, SnapshotError> {
         let started_at = Utc::now();
-        let sources = Resolved::new(&part.covers)?;
+        let sources = Resolved::new(&part.covers, View::Host)?;
         let mut report = CopyReport::default();
         let selections = covered(&sources)
             .map(|source| Ok((source, Selection::new(&sources, source)?)))
@@ -243,6 +242,7 @@ impl Files {
             reflinked: Some(report.all_reflinked()),
             listing: Some(listing),
             notes: self.notes(&report),
+            volume: None,
         }
     }
 

@@ -6,14 +6,14 @@ use std::path::{Path, PathBuf};
 
 use crate::fixture::{Cluster, Mounted, tool};
 use snapshot::{
-    Btrfs, Role, SnapshotError, SnapshotProvider, SnapshotRecord, Source, restore_writable,
+    Btrfs, Role, SnapshotError, SnapshotProvider, SnapshotRecord, Source, Sources, restore_writable,
 };
 
 fn btrfs(name: &str) -> Btrfs {
     Btrfs { snapshot_directory: None, name: name.to_owned(), standby: false }
 }
 
-fn take(provider: &Btrfs, sources: &[Source]) -> Result<Vec<SnapshotRecord>, SnapshotError> {
+fn take(provider: &Btrfs, sources: &Sources) -> Result<Vec<SnapshotRecord>, SnapshotError> {
     let plan = provider.plan(sources)?;
     provider.take(&plan, &|| Ok(()))
 }
@@ -49,7 +49,7 @@ fn one_subvolume_there_and_back() {
     assert_eq!(record.source, top);
     assert_eq!(record.path.as_ref(), Some(&path));
     assert_eq!(record.mount_point, mounted.path);
-    assert_eq!(record.covers, cluster.sources());
+    assert_eq!(record.covers, cluster.all());
     assert_eq!(record.id.len(), 36);
     assert_eq!(fs::metadata(top.join(".backstay")).unwrap().mode() & 0o7777, 0o700);
     assert!(fs::write(path.join("15/main/x"), "").is_err(), "the snapshot is writable");
@@ -125,8 +125,9 @@ fn subvolumes_inside_are_refused_unless_they_are_given() {
     assert_eq!(children(&mounted.path.join(".backstay")), ["n", "n-16400", "n-wal"]);
     assert_eq!(records.len(), 3);
 
-    let without_wal = [cluster.sources()[0].clone(), cluster.sources()[2].clone()];
-    let refused = |name: &str, sources: &[Source]| {
+    let all = cluster.all();
+    let without_wal = Sources::new(vec![all[0].clone(), all[2].clone()]);
+    let refused = |name: &str, sources: &Sources| {
         let text = format!(
             "subvolume \"{0}/{name}\" inside the data directory \"{0}\" would not be in the snapshot",
             data.display()

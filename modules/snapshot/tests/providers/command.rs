@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::fixture::{Mounted, cluster};
-use snapshot::{Command, Role, SnapshotError, SnapshotProvider, SnapshotRecord, Source};
+use snapshot::{Command, Role, SnapshotError, SnapshotProvider, SnapshotRecord, Sources};
 
 fn command(script: &str) -> Command {
     Command {
@@ -17,7 +17,7 @@ fn command(script: &str) -> Command {
     }
 }
 
-fn take(command: &Command, sources: &[Source]) -> Result<Vec<SnapshotRecord>, SnapshotError> {
+fn take(command: &Command, sources: &Sources) -> Result<Vec<SnapshotRecord>, SnapshotError> {
     let plan = command.plan(sources)?;
     command.take(&plan, &|| Ok(()))
 }
@@ -123,7 +123,8 @@ fn a_mount_inside_the_data_directory_is_refused_unless_it_is_given() {
     let cluster = crate::fixture::Cluster::make(data.clone(), data.join("pg_wal"), space);
     mount("pg_stat_tmp");
     let wal_given = take(&command(ALL), &cluster.sources());
-    let without_wal = [cluster.sources()[0].clone(), cluster.sources()[2].clone()];
+    let all = cluster.all();
+    let without_wal = Sources::new(vec![all[0].clone(), all[2].clone()]);
     let not_given = take(&command(ALL), &without_wal);
     mount("log");
     let log = take(&command(ALL), &cluster.sources());

@@ -13,7 +13,7 @@ use crate::fixture::{Mounted, cluster};
 use program::Program;
 use sha2::{Digest, Sha256};
 use snapshot::{
-    CopyOptions, Files, Reflink, Role, SnapshotError, SnapshotProvider, SnapshotRecord, Source,
+    CopyOptions, Files, Reflink, Role, SnapshotError, SnapshotProvider, SnapshotRecord, Sources,
     copy_tree, parse_listing,
 };
 
@@ -26,7 +26,7 @@ fn files(destination: &Path) -> Files {
     }
 }
 
-fn take(provider: &Files, sources: &[Source]) -> Result<SnapshotRecord, SnapshotError> {
+fn take(provider: &Files, sources: &Sources) -> Result<SnapshotRecord, SnapshotError> {
     let plan = provider.plan(sources)?;
     Ok(provider.take(&plan, &|| Ok(()))?.remove(0))
 }

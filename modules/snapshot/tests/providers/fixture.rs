@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use program::Program;
-use snapshot::{Role, Source};
+use snapshot::{Role, Source, Sources};
 
 /// Directories of a database cluster: data directory, WAL directory and the tablespace 16400.
 pub(crate) struct Cluster {
@@ -16,7 +16,12 @@ pub(crate) struct Cluster {
 }
 
 impl Cluster {
-    pub(crate) fn sources(&self) -> Vec<Source> {
+    pub(crate) fn sources(&self) -> Sources {
+        Sources::new(self.all())
+    }
+
+    /// The directories of it.
+    pub(crate) fn all(&self) -> Vec<Source> {
         vec![
             Source::new(Role::DataDirectory, &self.data),
             Source::new(Role::Wal, &self.wal),

@@ -14,7 +14,7 @@ use session::{
     WAL_SLOT_PREFIX,
 };
 
-use super::preflight::Findings;
+use super::preflight::{self, Findings};
 use crate::modules::backup_start::BackupStart;
 use crate::{caller, local};
 use frame::Explain;
@@ -29,7 +29,8 @@ pub(crate) fn fresh_backup_id() -> BackupId {
 }
 
 /// Intent first, then the keeper, then the proof that it is the right server.
-pub(crate) fn start(task: &BackupStart, findings: Findings) -> Result<Returns, Failure> {
+pub(crate) fn start(task: &BackupStart, mut findings: Findings) -> Result<Returns, Failure> {
+    preflight::take_over(task, &mut findings)?;
     let record = record(task, &findings)?;
     write_intent(task, &findings, &record)
         .map_err(|failure| failure.value("backup_mode", "off"))?;
@@ -59,7 +60,7 @@ pub(crate) fn start(task: &BackupStart, findings: Findings) -> Result<Returns, F
 /// start.
 fn confirm(findings: &Findings, ready: &Ready) -> Result<(), Failure> {
     let start = start_of(ready)?;
-    local::confirm_start(&findings.facts.data_directory, start.lsn)?;
+    local::confirm_start(&findings.control_file, start.lsn)?;
     note_start(&ready.record, start)
 }
 
@@ -113,6 +114,7 @@ fn record(task: &BackupStart, findings: &Findings) -> Result<SessionRecord, Fail
             wal_segment_size: findings.facts.wal_segment_size,
             tablespaces: findings.tablespaces.clone(),
             in_recovery: findings.identity.in_recovery,
+            inside: findings.inside.clone(),
         },
         created_at: text(now),
         deadline: text(deadline),
@@ -180,7 +182,7 @@ fn write_intent(
 }
 
 fn owner(findings: &Findings) -> Option<(u32, u32)> {
-    findings.os_user.as_ref().map(|user| (user.uid.as_raw(), user.gid.as_raw()))
+    findings.os_user.map(|user| (user.uid.as_raw(), user.gid.as_raw()))
 }
 
 fn make_folder(task: &BackupStart, findings: &Findings) -> Result<(), Failure> {

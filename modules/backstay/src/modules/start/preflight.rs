@@ -1,18 +1,22 @@
 //! Whether a backup of this server can succeed. Only reads.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use ansible::Failure;
 use ansible::reply::object;
-use nix::unistd::User;
 use pg::{Endpoint, Facts, Identity, Server, Tablespace};
 use serde_json::{Map, Value, json};
-use session::SessionState;
+use session::{Client, Inside, SessionRecord, SessionState};
 
+use crate::login::OsUser;
 use crate::modules::backup_start::BackupStart;
 use crate::{local, login};
 use frame::Explain;
 use frame::manifest;
+
+/// How long a keeper that is told to end may take.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What was found out.
 pub(crate) struct Findings {
@@ -20,7 +24,9 @@ pub(crate) struct Findings {
     pub(super) identity: Identity,
     pub(super) tablespaces: Vec<Tablespace>,
     pub(super) wal_directory: PathBuf,
-    pub(super) os_user: Option<User>,
+    pub(super) control_file: PathBuf,
+    pub(super) inside: Option<Inside>,
+    pub(super) os_user: Option<OsUser>,
     pub(crate) warnings: Vec<String>,
     said: Map<String, Value>,
 }
@@ -36,18 +42,19 @@ impl Findings {
 pub(crate) fn examine(task: &BackupStart) -> Result<Findings, Failure> {
     no_such_session(task)?;
     let os_user = login::operating_system_user(task.os_user.as_deref(), &task.login)?;
-    let mut server = login::connect(&task.login, os_user.as_ref(), "backstay backup_start")?;
+    let mut server = login::connect(&task.login, os_user, "backstay backup_start")?;
     let identity = server.identity().map_err(|error| error.explain())?;
     enough_privileges(task, &mut server, identity.in_recovery)?;
     let facts = server.facts().map_err(|error| error.explain())?;
-    no_pooler(task, os_user.as_ref(), &identity, &facts)?;
+    no_pooler(task, os_user, &identity, &facts)?;
     wal_level_suffices(&facts)?;
     full_pages_on_a_standby(&facts, &identity)?;
     a_slot_is_free(task, &facts)?;
     let mut warnings = vec![];
     archiving_works(task, &mut server, &facts, &mut warnings)?;
     alone_on_the_cluster(task, &identity)?;
-    let here = local::examine(&facts, &identity)?;
+    let tablespaces = server.tablespaces().map_err(|error| error.explain())?;
+    let here = local::examine(&facts, &identity, &tablespaces, task.inside.as_ref())?;
     warnings.extend(here.warnings);
     local::expect_room(task.store.root())?;
     let repository = manifest::open(&task.repository)?;
@@ -55,13 +62,14 @@ pub(crate) fn examine(task: &BackupStart) -> Result<Findings, Failure> {
         .check_cluster(&task.cluster, identity.system_identifier)
         .map_err(|error| error.explain())?;
     local::expect_room(repository.local_path())?;
-    let tablespaces = server.tablespaces().map_err(|error| error.explain())?;
     let said = describe(task, &facts, &identity, &tablespaces, &here.wal_directory);
     Ok(Findings {
         facts,
         identity,
         tablespaces,
         wal_directory: here.wal_directory,
+        control_file: here.control_file,
+        inside: here.inside,
         os_user,
         warnings,
         said,
@@ -133,7 +141,7 @@ fn enough_privileges(
 /// server's own port is part of the socket's name.
 fn no_pooler(
     task: &BackupStart,
-    os_user: Option<&User>,
+    os_user: Option<OsUser>,
     first: &Identity,
     facts: &Facts,
 ) -> Result<(), Failure> {
@@ -216,12 +224,11 @@ fn alone_on_the_cluster(task: &BackupStart, identity: &Identity) -> Result<(), F
     if task.concurrent {
         return Ok(());
     }
-    let (records, _) = task.store.all().map_err(|error| error.explain())?;
-    let other = records.into_iter().find(|record| {
-        record.server.system_identifier == identity.system_identifier
-            && matches!(record.state_now(), SessionState::InProgress | SessionState::Starting)
-    });
-    let Some(other) = other else { return Ok(()) };
+    let Some(other) = others(task, identity)?.into_iter().next() else { return Ok(()) };
+    if task.take_over {
+        // Ended when the plan is carried out.
+        return Ok(());
+    }
     Err(Failure::new(
         "session_mismatch",
         format!(
@@ -229,5 +236,36 @@ fn alone_on_the_cluster(task: &BackupStart, identity: &Identity) -> Result<(), F
             other.session, other.created_at
         ),
     )
-    .hint("Wait for it, end it with backup_abort, or give concurrent: true to have both."))
+    .hint(
+        "Wait for it, end it with backup_abort or by take_over: true, or give concurrent: true to have both.",
+    ))
+}
+
+/// The sessions that hold this database cluster in backup mode.
+fn others(task: &BackupStart, identity: &Identity) -> Result<Vec<SessionRecord>, Failure> {
+    let (mut records, _) = task.store.all().map_err(|error| error.explain())?;
+    records.retain(|record| {
+        record.server.system_identifier == identity.system_identifier
+            && matches!(record.state_now(), SessionState::InProgress | SessionState::Starting)
+    });
+    Ok(records)
+}
+
+/// Ends what an earlier play has left, if that is asked for. What it was is on record then.
+pub(super) fn take_over(task: &BackupStart, findings: &mut Findings) -> Result<(), Failure> {
+    if !task.take_over {
+        return Ok(());
+    }
+    for other in others(task, &findings.identity)? {
+        let reason = format!("session \"{}\" took over", task.session);
+        let client = Client::find(&task.store, &other.session, PATIENCE);
+        client.and_then(|client| client.abort(&reason)).map_err(|error| error.explain())?;
+        // The session is over; that its backup failed is for whoever looks later.
+        let _ = manifest::fail(&other, &reason);
+        findings.warnings.push(format!(
+            "session \"{}\" of {} was still in backup mode, and was ended",
+            other.session, other.created_at
+        ));
+    }
+    Ok(())
 }
