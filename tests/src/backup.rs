@@ -31,12 +31,6 @@ impl Backup {
     /// Of `server`, by modules that run as `user` on the host.
     #[must_use]
     pub fn of(server: &Server, login: Login, user: &User) -> Self {
-        let place = Place::new();
-        let own = place.join("b");
-        user.make_directory(&own);
-        // a keeper that root starts runs as the server's user, who passes through
-        let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-        std::fs::set_permissions(&own, open).expect("chmod of an own directory");
         let login = match login {
             Login::Socket => json!({
                 "login_unix_socket": server.socket_directory(),
@@ -52,7 +46,24 @@ impl Backup {
                 "ca_cert": server.certificates().map(|c| &c.authority),
             }),
         };
-        Self { login, bin: server.bin().to_path_buf(), user: user.clone(), place }
+        Self::by(login, server.major(), user)
+    }
+
+    /// Of the server of this major that the login options lead to, by modules
+    /// that run as `user` on the host.
+    ///
+    /// # Panics
+    ///
+    /// When its directories cannot be made.
+    #[must_use]
+    pub fn by(login: Value, major: u32, user: &User) -> Self {
+        let place = Place::new();
+        let own = place.join("b");
+        user.make_directory(&own);
+        // a keeper that root starts runs as the server's user, who passes through
+        let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        std::fs::set_permissions(&own, open).expect("chmod of an own directory");
+        Self { login, bin: server::bin_directory(major), user: user.clone(), place }
     }
 
     /// The repository's directory.
@@ -139,10 +150,16 @@ impl Backup {
     /// started.
     #[must_use]
     pub fn restore(&self, server: &Server, destination: &Destination, more: &Value) -> Value {
+        let mapping = json!({"tablespace_mapping": destination.mapping(server)});
+        self.restore_to(destination, &crate::scene::merged(&mapping, more))
+    }
+
+    /// The same of whatever server, whose tablespaces go where `more` says.
+    #[must_use]
+    pub fn restore_to(&self, destination: &Destination, more: &Value) -> Value {
         let own = json!({
             "repository": self.repository(),
             "data_directory": destination.data_directory(),
-            "tablespace_mapping": destination.mapping(server),
             "settings": destination.settings(),
             "bin_dir": self.bin,
             "start": true,

@@ -182,6 +182,14 @@ pub fn session(id: &str) -> Value {
     json!({"session": format!("main.{id}")})
 }
 
+/// `options` with the members of `more`.
+#[must_use]
+pub fn merged(options: &Value, more: &Value) -> Value {
+    let mut all = options.clone();
+    merge(&mut all, more);
+    all
+}
+
 /// Puts the members of `more` into `options`.
 pub fn merge(options: &mut Value, more: &Value) {
     for (name, value) in more.as_object().into_iter().flatten() {

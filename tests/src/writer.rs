@@ -48,11 +48,22 @@ impl Writer {
     /// When the tables cannot be made.
     #[must_use]
     pub fn start(server: &Server, connections: usize) -> Self {
+        Self::by(&|| server.connect(), server.tablespaces().len(), connections)
+    }
+
+    /// The same for a server that `connect` leads to, with so many tablespaces
+    /// `ts1`, `ts2`, …
+    ///
+    /// # Panics
+    ///
+    /// When the tables cannot be made.
+    #[must_use]
+    pub fn by(connect: &dyn Fn() -> Client, tablespaces: usize, connections: usize) -> Self {
         let mut tables = vec!["ledger".to_owned()];
         let mut sql = "create table ledger (id bigint primary key, payload text);\
             create table accounts (id int primary key, balance bigint, filler text);"
             .to_owned();
-        for number in 1..=server.tablespaces().len() {
+        for number in 1..=tablespaces {
             tables.push(format!("ledger_{number}"));
             sql += &format!(
                 "create table ledger_{number} (id bigint, payload text, primary key (id) using index tablespace ts{number}) tablespace ts{number};"
@@ -62,10 +73,10 @@ impl Writer {
             "insert into accounts select g, 0, repeat('x', 200) from generate_series(0, {}) g",
             ACCOUNTS - 1
         );
-        server.execute(&sql);
+        connect().batch_execute(&sql).unwrap_or_else(|e| panic!("\"{sql}\" failed: {e:?}"));
         let shared = Arc::new(Shared::default());
         let workers = (0..connections).map(|_| {
-            let (client, shared, tables) = (server.connect(), Arc::clone(&shared), tables.clone());
+            let (client, shared, tables) = (connect(), Arc::clone(&shared), tables.clone());
             std::thread::spawn(move || work(client, &shared, &tables))
         });
         Self { workers: workers.collect(), shared: Arc::clone(&shared), tables }

@@ -29,6 +29,15 @@ pub trait Task: Sized {
     /// Whatever would make `apply` fail and can be known before.
     fn plan(&self) -> Result<Self::Plan, Failure>;
 
+    /// What check mode asks beyond the plan, because only asking tells: whether a call would be allowed, for example.
+    ///
+    /// # Errors
+    /// As of `apply`.
+    fn check(&self, plan: &Self::Plan) -> Result<(), Failure> {
+        let _ = plan;
+        Ok(())
+    }
+
     /// Changes the world as planned.
     ///
     /// # Errors
@@ -45,6 +54,7 @@ pub fn run<T: Task>(options: &Options, invocation: &Invocation) -> Result<Return
     let task = T::parse(options)?;
     let plan = task.plan()?;
     if invocation.check_mode {
+        task.check(&plan)?;
         return Ok(plan.preview());
     }
     task.apply(plan)

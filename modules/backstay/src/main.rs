@@ -9,7 +9,6 @@
 //! ```
 
 mod caller;
-mod cluster;
 mod inside;
 mod local;
 mod login;

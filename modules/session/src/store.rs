@@ -104,6 +104,21 @@ impl Store {
         Ok(Saved { size: bytes.len() as u64, sha256: hex(&Sha256::digest(bytes)) })
     }
 
+    /// Whether there is a file of this name beside the record.
+    #[must_use]
+    pub fn has(&self, session: &SessionId, name: &str) -> bool {
+        self.directory(session).join(name).symlink_metadata().is_ok()
+    }
+
+    /// Removes a file beside the record, if it is there.
+    ///
+    /// # Errors
+    /// When it cannot be removed.
+    pub fn discard(&self, session: &SessionId, name: &str) -> Result<(), SessionError> {
+        let path = self.directory(session).join(name);
+        durable::remove(&path).map_err(SessionError::store(&path))
+    }
+
     /// Reads a file beside the record back and compares it with what was saved.
     ///
     /// # Errors

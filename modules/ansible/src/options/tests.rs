@@ -43,7 +43,7 @@ fn an_unknown_option_is_refused_with_those_there_are() {
     assert_eq!(
         error.message,
         "Unsupported parameters: sesion. Supported parameters include: archive_mode, command, fast, \
-         login_password, login_port, session, settings."
+         login_password, login_port, session, settings, snapshots."
     );
 }
 
@@ -117,7 +117,8 @@ fn structures_are_read_and_refused_by_name() {
     struct Snapshot {
         id: u32,
     }
-    let read = |given: serde_json::Value| {
+    let read = |mut given: serde_json::Value| {
+        given["session"] = json!("s");
         Options::parse(SPECS, given.as_object().unwrap())
             .and_then(|options| options.structure::<Vec<Snapshot>>("snapshots"))
     };

@@ -6,14 +6,12 @@ use std::time::{Duration, Instant};
 
 use ansible::{Failure, Kind, OptionSpec, Options, Preview, Returns, Task, spec::Default};
 use chrono::{DateTime, Utc};
-use frame::{Explain, manifest, sessions};
+use frame::{Explain, cluster, manifest, sessions};
 use serde_json::{Value, json};
 use session::{Client, SessionId, SessionRecord, SessionState, Store};
 use snapshot::{
     Btrfs, Command, Files, Reflink, SnapshotPlan, SnapshotProvider, SnapshotRecord, Sources, Taken,
 };
-
-use crate::cluster;
 
 /// How often the keeper is asked while a copy is under way. A copy of a
 /// backup that is lost must end at once, not after its last gigabyte.

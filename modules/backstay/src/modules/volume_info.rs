@@ -2,7 +2,7 @@
 
 use ansible::reply::object;
 use ansible::{Failure, Kind, OptionSpec, Options, Preview, Returns, Task, spec::Default};
-use frame::{Explain, sessions};
+use frame::{Explain, cluster, sessions};
 use host::{Instance, Process, Sysfs};
 use pg::Login;
 use serde_json::{Map, Value, json};
@@ -10,7 +10,7 @@ use session::{SessionId, SessionRecord, SessionState, Store};
 use snapshot::{ClusterVolumes, Role, Source};
 
 use crate::inside::{self, Named};
-use crate::{cluster, local, login};
+use crate::{local, login};
 
 /// Its options.
 pub(crate) fn options() -> Vec<OptionSpec> {

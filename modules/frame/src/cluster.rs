@@ -1,12 +1,14 @@
 //! The directories a database cluster consists of, as a session has them.
 
 use ansible::Failure;
-use frame::Explain;
 use session::{ServerRecord, SessionRecord};
 use snapshot::{Role, Source, Sources};
 
+use crate::Explain;
+
 /// Every directory a restore needs, as the server names them.
-pub(crate) fn sources(server: &ServerRecord) -> Vec<Source> {
+#[must_use]
+pub fn sources(server: &ServerRecord) -> Vec<Source> {
     let mut sources = vec![
         Source::new(Role::DataDirectory, &server.data_directory),
         Source::new(Role::Wal, &server.wal_directory),
@@ -24,7 +26,7 @@ pub(crate) fn sources(server: &ServerRecord) -> Vec<Source> {
 ///
 /// # Errors
 /// When the server is in a container and its directories are not to be seen here.
-pub(crate) fn on_host(record: &SessionRecord) -> Result<Sources, Failure> {
+pub fn on_host(record: &SessionRecord) -> Result<Sources, Failure> {
     let sources = sources(&record.server);
     match &record.server.inside {
         None => Ok(Sources::new(sources)),
