@@ -195,7 +195,7 @@ fn undo(place: &Path) -> String {
          \x20 [ ! -e $g/cgroup.procs ] || xargs -r kill -KILL <$g/cgroup.procs 2>/dev/null\n\
          done\n\
          for p in /proc/[0-9]*; do\n\
-         \x20 tr '\\0' ' ' <$p/cmdline 2>/dev/null | grep -qE '^[^ ]*(dockerd|containerd|containerd-shim[^ ]*) .*{place}/' && kill -KILL ${{p#/proc/}} 2>/dev/null\n\
+         \x20 tr '\\0' ' ' 2>/dev/null <$p/cmdline | grep -qE '^[^ ]*(dockerd|containerd|containerd-shim[^ ]*) .*{place}/' && kill -KILL ${{p#/proc/}} 2>/dev/null\n\
          done\n\
          for attempt in 1 2 3 4 5; do\n\
          \x20 awk '{{print $5}}' /proc/self/mountinfo | grep -F '{place}/' | sort -r | xargs -r -n 1 umount -l 2>/dev/null\n\

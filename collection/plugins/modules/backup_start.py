@@ -23,6 +23,7 @@ author:
 extends_documentation_fragment:
   - backstay.postgresql.attributes
   - backstay.postgresql.login
+  - backstay.postgresql.inside
   - backstay.postgresql.state
 options:
   repository:
@@ -84,6 +85,12 @@ options:
     description:
       - Whether the backup may start while another session of the same state directory holds the database cluster in backup mode.
       - PostgreSQL does not mind. Mostly it is a mistake though, such as a play that was started twice.
+    type: bool
+    default: false
+  take_over:
+    description:
+      - Whether another session of the same state directory that still holds the database cluster in backup mode is ended first, as one of a play that was killed.
+      - Its backup is lost, and its record says why.
     type: bool
     default: false
   os_user:
@@ -152,6 +159,13 @@ EXAMPLES = r"""
     ssl_mode: verify-full
     ca_cert: /etc/ssl/certs/company-ca.pem
     max_duration: 1800
+  become: true
+
+- name: Start a backup of a server in a container, whatever an earlier play left
+  backstay.postgresql.backup_start:
+    repository: /var/backups/postgresql
+    container: orders-db
+    take_over: true
   become: true
 
 - name: Start a backup that may take long to reach its checkpoint

@@ -22,6 +22,7 @@ author:
 extends_documentation_fragment:
   - backstay.postgresql.attributes
   - backstay.postgresql.login
+  - backstay.postgresql.inside
   - backstay.postgresql.state
 options:
   repository:

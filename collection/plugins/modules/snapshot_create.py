@@ -18,11 +18,14 @@ description:
     says to leave out.
   - V(btrfs) takes a read-only snapshot of each subvolume that is concerned.
   - V(command) runs a program of yours, for LVM, ZFS or a storage array.
+  - V(ebs) takes nothing. It adds the snapshots that M(backstay.postgresql.ebs_snapshot) took on another host to the session, after checking that all volumes
+    are covered and that the snapshots are not older than the session.
 author:
   - The backstay authors (@backstay)
 extends_documentation_fragment:
   - backstay.postgresql.attributes
   - backstay.postgresql.login
+  - backstay.postgresql.inside
   - backstay.postgresql.state
 options:
   session:
@@ -38,6 +41,7 @@ options:
       - btrfs
       - files
       - command
+      - ebs
     default: files
   snapshot_directory:
     description:
@@ -66,6 +70,11 @@ options:
       - The page C(command_provider.md) in the collection's C(docs) has working examples for LVM and ZFS.
     type: list
     elements: str
+  snapshots:
+    description:
+      - What RV(backstay.postgresql.ebs_snapshot#module:snapshots) has, for O(provider=ebs).
+    type: list
+    elements: dict
   wait_timeout:
     description:
       - Seconds that the copy may take. After that it is ended, and the task fails with C(snapshot_timeout).
@@ -87,6 +96,7 @@ notes:
 seealso:
   - module: backstay.postgresql.backup_start
   - module: backstay.postgresql.backup_stop
+  - module: backstay.postgresql.ebs_snapshot
 """
 
 EXAMPLES = r"""
@@ -101,6 +111,13 @@ EXAMPLES = r"""
     session: "{{ backup.session }}"
     provider: btrfs
     snapshot_directory: /srv/.snapshots
+  become: true
+
+- name: Add the EBS snapshots that were taken from the controller
+  backstay.postgresql.snapshot_create:
+    session: "{{ backup.session }}"
+    provider: ebs
+    snapshots: "{{ taken.snapshots }}"
   become: true
 
 - name: Let a program of ours take snapshots

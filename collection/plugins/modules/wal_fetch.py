@@ -18,11 +18,13 @@ description:
   - Checks the size and the page header of each segment (magic number, system identifier, timeline, page address), and the whole range
     with C(pg_waldump) where that is installed.
   - Marks the backup as complete only when nothing is missing, and ends the session.
+  - A backup whose EBS snapshots have not been uploaded yet becomes C(uploading) instead. M(backstay.postgresql.ebs_snapshot_wait) completes it.
 author:
   - The backstay authors (@backstay)
 extends_documentation_fragment:
   - backstay.postgresql.attributes
   - backstay.postgresql.login
+  - backstay.postgresql.inside
   - backstay.postgresql.state
 options:
   session:
@@ -82,6 +84,7 @@ notes:
   - O(restore_command) runs as the user of the task. Do not put secrets into it.
 seealso:
   - module: backstay.postgresql.backup_stop
+  - module: backstay.postgresql.ebs_snapshot_wait
   - module: backstay.postgresql.cluster_restore
 """
 

@@ -3,7 +3,7 @@
 use ansible::task;
 use frame::{Executable, Module};
 
-use crate::modules::{ebs_snapshot, ebs_snapshot_wait};
+use crate::modules::{ebs_restore, ebs_snapshot, ebs_snapshot_wait};
 
 /// This executable.
 pub(crate) const BACKSTAY_EBS: Executable =
@@ -11,6 +11,12 @@ pub(crate) const BACKSTAY_EBS: Executable =
 
 /// All of them.
 pub(crate) const MODULES: &[Module] = &[
+    Module {
+        name: "ebs_restore",
+        changes: true,
+        options: ebs_restore::options,
+        run: task::run::<ebs_restore::EbsRestore>,
+    },
     Module {
         name: "ebs_snapshot",
         changes: true,

@@ -84,6 +84,9 @@ pub enum EbsError {
     /// Something on this host.
     #[error(transparent)]
     Host(#[from] host::HostError),
+    /// What EC2 or this host has is not what the manifest says.
+    #[error("{0}")]
+    Mismatch(String),
     /// A step of a restore.
     #[error("{0}")]
     Restore(String),
@@ -162,6 +165,7 @@ impl EbsError {
             Self::Timeout { .. } => "snapshot_timeout",
             Self::Ended(_) => "snapshot_failed",
             Self::Host(error) => error.kind(),
+            Self::Mismatch(_) => "volume_mismatch",
             Self::Restore(_) => "restore_failed",
         }
     }

@@ -12,6 +12,7 @@
 mod door;
 mod error;
 mod model;
+mod restore;
 mod tags;
 mod take;
 mod wait;
@@ -19,6 +20,10 @@ mod wait;
 pub use door::{AwsOptions, CopyCall, Ec2, NewVolume};
 pub use error::EbsError;
 pub use model::{Attachment, Filter, Lock, Snapshot, Volume};
+pub use restore::{
+    Piece, RestoreFailure, RestoreOrder, Restored, RestoredFilesystem, RestoredVolume,
+    check_restore, restore,
+};
 pub use tags::{BackupTags, TAKEN, TAKING, Tags, tag};
 pub use take::{Order, TakenSet, Watch, take, try_take};
 pub use wait::{Progress, UploadOf, look};

@@ -81,7 +81,7 @@ pub struct Attachment {
 pub enum Filter {
     /// With this tag and value.
     Tag(String, String),
-    /// Snapshots of this volume.
+    /// This volume, or the snapshots of it.
     Volume(String),
     /// In this state: `pending`, ….
     Status(String),

@@ -49,7 +49,9 @@ pub(crate) fn stage(layout: &Layout, profile: Profile, staged: &Path) -> Result<
     let fresh = staged.with_file_name(format!(".postgresql.{}", std::process::id()));
     remove(&fresh)?;
     copy_tree(&layout.root.join("collection"), &fresh)?;
-    copy_tree(&layout.root.join("playbooks"), &fresh.join("playbooks"))?;
+    for directory in ["playbooks", "aws"] {
+        copy_tree(&layout.root.join(directory), &fresh.join(directory))?;
+    }
     for name in ["COPYING", ".ansible-lint"] {
         copy_file(&layout.root.join(name), &fresh.join(name))?;
     }

@@ -91,12 +91,10 @@ impl Task for EbsExpire {
         let list = self.repository.backups(&self.cluster).map_err(|error| error.explain())?;
         let listed = self.retention.apply(&self.cluster, &identifier.to_string(), list)?;
         let ec2 = aws::connect(&self.aws)?;
-        let found =
-            expire::find(&ec2, &listed.catalogue).map_err(|error| aws::explain(&error))?;
+        let found = expire::find(&ec2, &listed.catalogue).map_err(|error| aws::explain(&error))?;
         let rule = Unfinished { grace: self.retention.grace, now: self.retention.now };
-        let verdict =
-            expire::judge(&listed.catalogue, self.unfinished.then_some(rule), &found);
-        Ok(planned(ec2, listed, verdict))
+        let verdict = expire::judge(&listed.catalogue, self.unfinished.then_some(rule), &found);
+        Ok(planned(Some(ec2), listed, verdict))
     }
 
     fn apply(&self, plan: Plan) -> Result<Returns, Failure> {
@@ -108,15 +106,14 @@ impl Task for EbsExpire {
         for Expired { backup_id, snapshots } in plan.expired {
             // The manifest first: what a crash leaves is then a backup that nobody restores, and whose snapshots go
             // with the next run; never one that looks whole and is not.
-            let marked = match plan.mark.iter().find(|id| **id == backup_id.as_str()) {
-                Some(id) => self.mark(id),
-                None => Ok(()),
-            };
-            if let Err(failure) = marked {
+            let marked = plan.mark.iter().find(|id| **id == backup_id.as_str());
+            if let Some(Err(failure)) = marked.map(|id| self.mark(id)) {
                 return Err(with_work(failure, &done, &refused));
             }
             let Deletion { deleted, refused: held, failed } = expire::delete(ec2, &snapshots);
-            done.push(Expired { backup_id, snapshots: deleted });
+            if marked.is_some() || !deleted.is_empty() {
+                done.push(Expired { backup_id, snapshots: deleted });
+            }
             refused.extend(held);
             // What keeps us from deleting this one's keeps us from deleting others': no more are given up.
             if let Some(error) = failed {
@@ -162,7 +159,7 @@ fn seconds(number: u64) -> TimeDelta {
 }
 
 /// Brings together what the repository wants and what the snapshots allow.
-fn planned(ec2: Ec2, listed: Listed, verdict: expire::Verdict) -> Plan {
+fn planned(ec2: Option<Ec2>, listed: Listed, verdict: expire::Verdict) -> Plan {
     let Listed { unwanted, outdated, kept, warnings, .. } = listed;
     let mut expired = verdict.expired;
     let has = |expired: &[Expired], id: &BackupId| {
@@ -177,7 +174,7 @@ fn planned(ec2: Ec2, listed: Listed, verdict: expire::Verdict) -> Plan {
     let (gone, held): (Vec<_>, Vec<_>) = outdated.into_iter().partition(|id| has(&expired, id));
     let mark = unwanted.into_iter().chain(gone).collect();
     let kept = kept.into_iter().chain(held).collect();
-    Plan { ec2: Some(ec2), expired, mark, kept, refused: verdict.refused, warnings }
+    Plan { ec2, expired, mark, kept, refused: verdict.refused, warnings }
 }
 
 fn reply(

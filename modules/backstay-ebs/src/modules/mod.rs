@@ -1,4 +1,5 @@
 //! One file for each Ansible module: its options, what it would do, what it does.
 
+pub(crate) mod ebs_restore;
 pub(crate) mod ebs_snapshot;
 pub(crate) mod ebs_snapshot_wait;

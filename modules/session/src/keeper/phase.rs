@@ -1,6 +1,8 @@
 //! Which state a keeper is in. A transition consumes the state it leaves, and
 //! only a state that has a connection can use it.
 
+use std::time::{Duration, Instant};
+
 use pg::{BackupStop, Identity, Lsn, Server, ServerError, Tablespace};
 
 use super::ending::Watch;
@@ -94,6 +96,10 @@ pub(super) fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
+/// How long a server that has ended our session may take to end its container's first process, which is then the
+/// reason to tell. With more to write in its last checkpoint it takes longer, and the container is only named.
+const ENDING: Duration = Duration::from_secs(2);
+
 const PROMOTED: &str =
     "A backup cannot span a promotion or a change of timeline. Start a new backup.";
 const PAUSED: &str = "The keeper has closed its connection, so the server leaves backup mode as soon as it goes on. \
@@ -119,11 +125,7 @@ impl InProgress {
         drop(looking);
         let now = match heard {
             Ok(now) => now,
-            // A container that has gone says more than the connection that went with it.
-            Err(error) => {
-                self.container_is_as_it_was()?;
-                return Err(Loss::from_server("reach the server", error));
-            }
+            Err(error) => return Err(self.loss_of_connection(error)),
         };
         let was = &self.expected.identity;
         if now.postmaster_start_time != was.postmaster_start_time
@@ -151,6 +153,26 @@ impl InProgress {
             return Err(Loss::new("timeline_mismatch", reason, PROMOTED));
         }
         Ok(())
+    }
+
+    /// A container that has gone says more than the connection that went with it.
+    fn loss_of_connection(&self, error: ServerError) -> Loss {
+        let begun = Instant::now();
+        loop {
+            if let Err(told) = self.container_is_as_it_was() {
+                return told;
+            }
+            let may_end = self.expected.inside.is_some() && error.is_connection_lost();
+            if !may_end || begun.elapsed() >= ENDING {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let mut loss = Loss::from_server("reach the server", error);
+        if let Some(inside) = &self.expected.inside {
+            loss.reason = format!("{} (the server in {})", loss.reason, inside.describe());
+        }
+        loss
     }
 
     /// A paused container answers nothing, for as long as it pleases; one that was restarted has a new server.

@@ -9,7 +9,7 @@ use super::{Ec2, answers, tag_specification};
 use crate::{Attachment, EbsError, Filter, Tags, Volume};
 
 /// A volume to be made of a snapshot.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct NewVolume {
     /// The snapshot.
     pub snapshot_id: String,
@@ -60,6 +60,14 @@ impl Ec2 {
     /// [`EbsError::Refused`], [`EbsError::Lost`].
     pub fn describe_volumes(&self, wanted: &[Filter]) -> Result<Vec<Volume>, EbsError> {
         self.again("DescribeVolumes", |client| async move { describe(&client, wanted).await })
+    }
+
+    /// The volume of this id; `None` when EC2 does not know it, or not yet, or not any more.
+    ///
+    /// # Errors
+    /// [`EbsError::Refused`], [`EbsError::Lost`].
+    pub fn volume(&self, id: &str) -> Result<Option<Volume>, EbsError> {
+        Ok(self.describe_volumes(&[Filter::Volume(id.to_owned())])?.pop())
     }
 
     /// Makes a volume; its id. Repeated with the same client token it gives the same one.

@@ -5,9 +5,7 @@ use std::collections::BTreeMap;
 use ansible::Failure;
 use chrono::{DateTime, TimeDelta, Utc};
 use frame::Explain;
-use repository::{
-    BackupId, BackupList, BackupManifest, BackupState, ClusterName, RepositoryError,
-};
+use repository::{BackupId, BackupList, BackupManifest, BackupState, ClusterName, RepositoryError};
 use snapshot_ebs::expire::{Catalogue, Proposal, Standing};
 
 /// What is kept.
@@ -99,7 +97,10 @@ impl Retention {
                     "backup \"{id}\" has other snapshots than those of EBS"
                 )));
             }
-            let under_way = matches!(manifest.state, BackupState::Started | BackupState::Stopped);
+            let under_way = matches!(
+                manifest.state,
+                BackupState::Started | BackupState::Stopped | BackupState::Uploading
+            );
             let age = self.now - manifest.start.time;
             if under_way && age <= self.grace {
                 return Err(Failure::invalid(format!(
@@ -149,8 +150,13 @@ impl Listed {
     fn add(&mut self, manifest: &BackupManifest, standing: Standing) {
         let id = manifest.backup_id.clone();
         let of_ebs = manifest.snapshots.iter().filter(|snapshot| snapshot.volume.is_some());
-        let snapshots: Vec<String> = of_ebs.map(|snapshot| snapshot.id.clone()).collect();
+        let mut snapshots: Vec<String> = of_ebs.map(|snapshot| snapshot.id.clone()).collect();
         let over = matches!(manifest.state, BackupState::Failed | BackupState::Expired);
+        if over {
+            // What is left of it is found by its tags. Its ids would be asked for, and those that are not its own
+            // be told of, at every run from now on.
+            snapshots.clear();
+        }
         match standing {
             Standing::Unwanted if !over => self.unwanted.push(id),
             Standing::Outdated => self.outdated.push(id),

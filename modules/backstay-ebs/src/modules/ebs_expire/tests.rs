@@ -56,7 +56,10 @@ fn refusals_are_told() {
     assert_eq!(reply(&[], &[], &two, vec![]).warnings, [text]);
     let returns = reply(&[], &[], &[spared], vec![]);
     assert!(!returns.changed);
-    assert_eq!(returns.values["refused"], json!([{"snapshot_id": "snap-1", "why": "it is locked"}]));
+    assert_eq!(
+        returns.values["refused"],
+        json!([{"snapshot_id": "snap-1", "why": "it is locked"}])
+    );
     assert_eq!(returns.warnings, ["snapshot \"snap-1\" was not deleted: it is locked"]);
     let gone = Expired { backup_id: "b1".into(), snapshots: vec!["snap-1".into()] };
     let returns = reply(std::slice::from_ref(&gone), &["b2".parse().unwrap()], &[], vec![]);
@@ -64,4 +67,30 @@ fn refusals_are_told() {
     assert_eq!(returns.values["kept"], json!(["b2"]));
     let failure = with_work(Failure::invalid("x"), &[gone], &[]);
     assert_eq!(failure.values["expired"], json!([{"backup_id": "b1", "snapshots": ["snap-1"]}]));
+}
+
+#[test]
+fn only_what_the_snapshots_allow_is_given_up() {
+    let id = |text: &str| text.parse::<BackupId>().unwrap();
+    let gone = |id: &str| Expired { backup_id: id.into(), snapshots: vec![format!("snap-{id}")] };
+    let listed = Listed {
+        catalogue: expire::Catalogue {
+            cluster: "main".into(),
+            system_identifier: "7".into(),
+            backups: std::collections::BTreeMap::new(),
+        },
+        unwanted: vec![id("named"), id("bare")],
+        outdated: vec![id("old"), id("elsewhere")],
+        kept: vec![id("new")],
+        warnings: vec![],
+    };
+    let expired = ["failed", "named", "old"].map(gone).into();
+    let plan = planned(None, listed, expire::Verdict { expired, refused: vec![] });
+    let ids = |ids: &[BackupId]| ids.iter().map(BackupId::to_string).collect::<Vec<_>>().join(" ");
+    // One that was named is not to be restored even if it has no snapshots any more.
+    assert_eq!(ids(&plan.mark), "named bare old");
+    assert_eq!(ids(&plan.kept), "new elsewhere");
+    let expired: Vec<&str> = plan.expired.iter().map(|one| one.backup_id.as_str()).collect();
+    assert_eq!(expired, ["failed", "named", "old", "bare"]);
+    assert!(plan.expired.last().unwrap().snapshots.is_empty());
 }

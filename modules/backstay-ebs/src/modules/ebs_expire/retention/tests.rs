@@ -9,27 +9,36 @@ fn now() -> DateTime<Utc> {
     DateTime::from_timestamp(1_800_000_000, 0).unwrap()
 }
 
+/// What is the same in all of them.
+const MANIFEST: &str = r#"{
+  "schema": 1, "cluster": "main", "label": "x", "reason": null, "session": "s",
+  "system_identifier": "7710459878896958989", "server_version": "15.18", "catalog_version": 202209061,
+  "timeline": 1, "wal_segment_size": 16777216, "in_recovery": false, "data_checksums": true,
+  "block_size": 8192, "data_directory": "/d", "wal_directory": "/d/pg_wal", "tablespaces": [],
+  "settings": {}, "config_file": null, "hba_file": null, "ident_file": null, "files": [],
+  "backstay_version": "0.1.0",
+  "snapshots": [{
+    "provider": "ebs", "source": "/dev/nvme1n1", "path": null, "mount_point": "/d", "covers": [],
+    "started_at": "2026-11-21T03:15:00Z", "finished_at": "2026-11-21T03:15:00Z", "bytes": null,
+    "files": null, "reflinked": null,
+    "volume": {"volume_id": "vol-1", "region": "eu-central-1", "state": "completed", "filesystems": []}
+  }]
+}"#;
+
 /// A backup that ended so many days ago; its one snapshot is "snap-" and its id.
 fn backup(id: &str, state: &str, days: i64) -> Value {
+    let mut manifest: Value = serde_json::from_str(MANIFEST).unwrap();
     let point = json!({
         "lsn": "0/2000028",
         "time": now() - TimeDelta::days(days),
         "wal_segment": "000000010000000000000002",
     });
-    json!({
-        "schema": 1, "backup_id": id, "cluster": "main", "label": id, "state": state, "reason": null,
-        "session": "s", "system_identifier": SYSTEM, "server_version": "15.18",
-        "catalog_version": 202_209_061, "timeline": 1, "wal_segment_size": 16_777_216, "in_recovery": false,
-        "data_checksums": true, "block_size": 8192, "start": point, "stop": point, "data_directory": "/d",
-        "wal_directory": "/d/pg_wal", "tablespaces": [], "settings": {}, "config_file": null,
-        "hba_file": null, "ident_file": null, "files": [], "backstay_version": "0.1.0",
-        "snapshots": [{
-            "id": format!("snap-{id}"), "provider": "ebs", "source": "/dev/nvme1n1", "path": null,
-            "mount_point": "/d", "covers": [], "started_at": now(), "finished_at": now(), "bytes": null,
-            "files": null, "reflinked": null,
-            "volume": {"volume_id": "vol-1", "region": "eu-central-1", "state": "completed", "filesystems": []},
-        }],
-    })
+    manifest["backup_id"] = json!(id);
+    manifest["state"] = json!(state);
+    manifest["start"] = point.clone();
+    manifest["stop"] = point;
+    manifest["snapshots"][0]["id"] = json!(format!("snap-{id}"));
+    manifest
 }
 
 fn list(backups: &[Value]) -> BackupList {
@@ -91,9 +100,7 @@ fn the_newest_complete_ones_are_kept() {
 
 #[test]
 fn each_backup_has_its_standing() {
-    let mut expired = backup("b0", "expired", 20);
-    expired["snapshots"][0]["id"] = json!("snap-0");
-    let mut list = list(&[expired]);
+    let mut list = list(&[backup("b0", "expired", 20)]);
     list.manifests.extend(five().manifests);
     let listed = listed(&rules(Some(1), None, &["b2"]), list).unwrap();
     let standing = |id: &str| listed.catalogue.backups[id].standing;
@@ -103,7 +110,9 @@ fn each_backup_has_its_standing() {
     assert_eq!(standing("b3"), Standing::Kept);
     assert_eq!(standing("b4"), Standing::Failed);
     assert_eq!(standing("b5"), Standing::Kept);
-    assert_eq!(listed.catalogue.backups["b0"].snapshots, ["snap-0"]);
+    assert_eq!(listed.catalogue.backups["b1"].snapshots, ["snap-b1"]);
+    // Nobody needs the ids of what is over.
+    assert!(listed.catalogue.backups["b0"].snapshots.is_empty());
     // What is expired already is not marked again.
     assert_eq!(ids(&listed.unwanted), "b2");
 }
@@ -117,8 +126,7 @@ fn backups_without_ebs_snapshots_are_not_our_affair() {
     let listed = listed(&rules(Some(1), None, &[]), list).unwrap();
     assert_eq!(ids(&listed.kept), "b5 b3");
     assert_eq!(listed.catalogue.backups["b6"].standing, Standing::Kept);
-    let failure =
-        self::listed(&rules(None, None, &["b6"]), self::list(&[files])).unwrap_err();
+    let failure = self::listed(&rules(None, None, &["b6"]), self::list(&[files])).unwrap_err();
     assert_eq!(failure.message, "backup \"b6\" has other snapshots than those of EBS");
 }
 
@@ -133,6 +141,9 @@ fn a_named_backup_must_be_there_and_over() {
         failure.message,
         "backup \"b7\" is stopped and began 86400 s ago: until it is 86400 s old it may be under way"
     );
+    let failure = named(list(&[backup("b7", "uploading", 0)])).unwrap_err();
+    assert!(failure.message.starts_with("backup \"b7\" is uploading and began 0 s ago"));
+    assert_eq!(failure.hints, ["Give a smaller grace when you know that it is not."]);
     let old = named(list(&[backup("b7", "started", 2)])).unwrap();
     assert_eq!(ids(&old.unwanted), "b7");
     let failed = named(list(&[backup("b7", "failed", 0)])).unwrap();
