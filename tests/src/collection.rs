@@ -46,6 +46,22 @@ pub fn executable() -> PathBuf {
     executable_in(&collections_path()).expect("checked when it was staged")
 }
 
+/// The executable of the staged collection that has the module: `backstay-ebs` for those that talk to EC2.
+///
+/// # Panics
+///
+/// When the collection was staged without it.
+#[must_use]
+pub fn executable_of(module: &str) -> PathBuf {
+    let executable = executable();
+    if !module.starts_with("ebs_") {
+        return executable;
+    }
+    let other = executable.with_file_name("backstay-ebs");
+    assert!(other.is_file(), "the collection was staged without {}", other.display());
+    other
+}
+
 /// Builds the collection's tarball as it is released; gives its path.
 ///
 /// # Panics

@@ -11,6 +11,7 @@
 //! ```
 
 mod image;
+pub mod scene;
 mod server;
 
 use std::fs;
@@ -26,6 +27,7 @@ use crate::wait::wait_until;
 
 pub(crate) use image::add_server;
 pub use image::{OWNER, image_files};
+pub use scene::ContainerScene;
 pub use server::{ContainerServer, Data, Setup};
 
 /// How long the engine may take for anything it does.
@@ -205,6 +207,7 @@ fn undo(place: &Path) -> String {
          \x20 sleep 0.2\n\
          done\n\
          echo 'left of the Docker engine in {place}:' \"$left\" >&2\n\
-         exit 1\n"
+         exit 1\n\
+         # the Docker engine in {place}\n"
     )
 }

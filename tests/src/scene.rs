@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::backup::{Backup, Login};
-use crate::collection::executable;
+use crate::collection::executable_of;
 use crate::command::tied;
 use crate::place::User;
 use crate::server::Server;
@@ -259,7 +259,8 @@ impl Asked {
     /// When the executable cannot be started.
     #[must_use]
     pub fn with(request: &Value, user: &User) -> Self {
-        let mut command = tied(executable(), user);
+        let module = request["_ansible_module_name"].as_str().unwrap_or_default();
+        let mut command = tied(executable_of(module), user);
         command.arg("run");
         Self::by(command, request)
     }

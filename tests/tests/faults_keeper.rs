@@ -256,12 +256,12 @@ fn a_server_that_hangs_is_given_up_and_the_keeper_ends_soon_after_its_deadline()
     let info = info.reply().ok();
     assert!(info.took < Duration::from_secs(12), "it took {:?}", info.took);
     wait_until_dead(keeper, Duration::from_secs(40));
-    // 3 s until the deadline and 20 s of grace
+    // 20 s after the look that hangs
     assert!(begun.elapsed() > Duration::from_secs(15), "after {:?}", begun.elapsed());
     assert_eq!(scene.record("b1")["state"], json!("aborted"));
     backends.iter().for_each(|pid| signal(*pid, Signal::SIGCONT));
     scene.wait_until_left();
-    scene.assert_came_to_nothing("b1", "aborted", "did not answer past the deadline");
+    scene.assert_came_to_nothing("b1", "aborted", "did not answer within 20 s");
     // its folder belongs to root, who takes it away with a later backup
     let socket = scene.record("b1")["socket"].as_str().expect("a path").to_owned();
     assert!(!std::path::Path::new(&socket).exists(), "the socket is left behind");

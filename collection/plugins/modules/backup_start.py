@@ -89,8 +89,8 @@ options:
     default: false
   take_over:
     description:
-      - Whether another session of the same state directory that still holds the database cluster in backup mode is ended first, as one of a play that was killed.
-      - Its backup is lost, and its record says why.
+      - Whether another session of the same state directory that still holds the database cluster in backup mode is ended first,
+        such as one of a play that was killed. Its backup is lost, and its record says why.
     type: bool
     default: false
   os_user:

@@ -103,7 +103,7 @@ options:
     type: dict
   restore_id:
     description:
-      - Name of this restore. Volumes that have it in their tags are this restore's own.
+      - Name of this restore, of at most 36 characters. Volumes that have it in their tags are this restore's own.
       - When not given, it is made of backup, instance and mount points.
     type: str
   state:
@@ -173,7 +173,7 @@ restore_id:
   description: Name of this restore.
   type: str
   returned: success
-  sample: 20261121T031500Z-3f9c.i-0123456789abcdef0.5f0c2a4e
+  sample: 5f0c2a4e9d7b4c31
 backup_id:
   description: Name of the backup in the repository.
   type: str
@@ -195,6 +195,11 @@ volumes:
       type: str
       returned: success
       sample: snap-0a1b2c3d4e5f67890
+    attached_as:
+      description: The name that it is attached under, in the words of EC2.
+      type: str
+      returned: success, not in check mode
+      sample: /dev/sdf
     device:
       description: Its device on the target.
       type: str
@@ -217,6 +222,11 @@ filesystems:
       type: str
       returned: success
       sample: /srv/restored
+    original:
+      description: Where it was mounted when the backup was taken.
+      type: str
+      returned: success
+      sample: /srv/postgresql
     device:
       description: Its device.
       type: str

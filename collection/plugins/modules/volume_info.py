@@ -121,7 +121,7 @@ filesystems:
       returned: success
       sample: [vol-0a1b2c3d4e5f67890]
     covers:
-      description: The parts of the database cluster on it, each with C(role) (C(data_directory), C(wal) or C(tablespace)), C(oid) and C(path) as the server names it.
+      description: The parts of the database cluster on it, each with C(role) (C(data_directory), C(wal) or C(tablespace)), C(oid) and C(path).
       type: list
       elements: dict
       returned: success
@@ -204,7 +204,7 @@ session:
   description: What M(backstay.postgresql.ebs_snapshot) on another host has to know of the session.
   type: dict
   returned: when O(session) is given
-  sample: {"session": "main.20261121T031500Z-3f9c", "backup_id": "20261121T031500Z-3f9c", "cluster": "main", "system_identifier": "7343434343434343434", "start_lsn": "0/3000028", "start_time": "2026-11-21T03:15:00.123456Z", "in_backup_mode": true}
+  sample: {"session": "main.20261121T031500Z-3f9c", "cluster": "main", "start_lsn": "0/3000028", "in_backup_mode": true}
 error_kind:
   description: A stable word that tells what kind of failure it was, and that a playbook may branch on.
   type: str

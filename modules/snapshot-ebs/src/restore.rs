@@ -1,7 +1,9 @@
 //! Volumes from a backup's snapshots, attached and mounted; or, when something fails, nothing left behind.
 
 mod here;
+mod remove;
 mod undo;
+mod wishes;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -11,12 +13,12 @@ use host::Sysfs;
 use snapshot::{ClusterFilesystem, UploadState};
 
 use crate::{BackupTags, EbsError, Ec2, Filter, NewVolume, Snapshot, Tags, Volume, tag};
+pub use remove::{Removable, Removal, removable, remove};
 use undo::Undo;
+use wishes::{free_names, like};
 
 /// Between two looks at what EC2 or the kernel is doing.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// Device names that EC2 recommends for data volumes (EC2 User Guide, "Device names on Linux instances").
-const DEVICE_LETTERS: std::ops::RangeInclusive<char> = 'f'..='p';
 /// How often a volume is made anew because the one that a client token stands for is deleted.
 const MOST_TOKENS: u32 = 5;
 
@@ -35,6 +37,8 @@ pub struct RestoreOrder {
     pub pieces: Vec<Piece>,
     /// What the volumes are to be like; snapshot, zone, token and tags are filled in.
     pub like: NewVolume,
+    /// Options to mount with instead of those of the originals.
+    pub mount_options: Option<Vec<String>>,
     /// Device names to use instead of the first free ones.
     pub device_names: Vec<String>,
     /// How long each step may take.
@@ -105,11 +109,12 @@ pub struct RestoreFailure {
 }
 
 /// Checks, without changing anything, what can be known before: that the snapshots are this backup's and completed,
-/// that this procedure can mount what is on them, and that the mount points are free (failure mode F21).
+/// that this procedure can mount what is on them, and that the mount points are free (failure mode F21). Says whether
+/// a run of this restore has been here already, so that all is mounted.
 ///
 /// # Errors
 /// [`EbsError::Mismatch`], [`EbsError::Restore`], and those of reading from EC2.
-pub fn check_restore(ec2: &Ec2, order: &RestoreOrder) -> Result<(), EbsError> {
+pub fn check_restore(ec2: &Ec2, order: &RestoreOrder) -> Result<bool, EbsError> {
     let ids: Vec<String> = order.pieces.iter().map(|piece| piece.snapshot_id.clone()).collect();
     let found = ec2.snapshots_by_id(&ids)?;
     for piece in &order.pieces {
@@ -124,7 +129,14 @@ pub fn check_restore(ec2: &Ec2, order: &RestoreOrder) -> Result<(), EbsError> {
     for (_, mount_point) in points {
         here::expect_free(mount_point, &ours)?;
     }
-    Ok(())
+    is_whole(order, &ours)
+}
+
+/// Whether every snapshot has its volume and every mount point something mounted.
+fn is_whole(order: &RestoreOrder, there: &[Volume]) -> Result<bool, EbsError> {
+    let filesystems = order.pieces.iter().flat_map(|piece| &piece.filesystems);
+    let are_mounted = here::are_mounted(filesystems.map(|(_, point)| point.as_path()))?;
+    Ok(are_mounted && there.len() >= order.pieces.len())
 }
 
 fn prove(order: &RestoreOrder, piece: &Piece, snapshot: Option<&Snapshot>) -> Result<(), EbsError> {
@@ -179,6 +191,9 @@ impl Steps<'_> {
         let mut restored = Restored::default();
         let there = volumes_of(self.ec2, self.order)?;
         there.iter().for_each(|volume| undo.made(&volume.id));
+        if is_whole(self.order, &there)? {
+            undo.leave_all();
+        }
         let mut volumes = vec![];
         for piece in &self.order.pieces {
             volumes.push(self.volume(piece, &there, undo, &mut restored)?);
@@ -214,7 +229,12 @@ impl Steps<'_> {
         }
         restored.changed = true;
         for number in 0..MOST_TOKENS {
-            let id = self.ec2.create_volume(&self.new_volume(piece, number))?;
+            let id = match self.ec2.create_volume(&self.new_volume(piece, number)) {
+                Ok(id) => id,
+                // A restore that was undone asked for a volume of another kind under this token.
+                Err(error) if error.code() == Some("IdempotentParameterMismatch") => continue,
+                Err(error) => return Err(error),
+            };
             undo.made(&id);
             // The token of a restore that was undone stands for a volume that is deleted.
             if !self.is_deleted(&id)? {
@@ -350,26 +370,13 @@ impl Steps<'_> {
             slot.device.clone_from(&disk.device);
         }
         for (filesystem, mount_point) in &piece.filesystems {
-            let mounted = here::mount(&disk.device, filesystem, mount_point, undo)?;
+            let mounted =
+                here::mount((&volume.volume_id, &disk.device), filesystem, mount_point, undo)?;
             restored.changed |= mounted.changed;
             restored.filesystems.push(mounted.filesystem);
         }
         Ok(())
     }
-}
-
-/// What is asked for, completed by what the volume was. Not every type takes the other two.
-fn like(
-    wanted: &NewVolume,
-    (kind, iops, throughput): &(Option<String>, Option<u32>, Option<u32>),
-) -> NewVolume {
-    let as_it_was = wanted.volume_type.is_none();
-    let kind = wanted.volume_type.clone().or_else(|| kind.clone());
-    let takes =
-        |kinds: &[&str]| as_it_was && kind.as_deref().is_some_and(|kind| kinds.contains(&kind));
-    let iops = wanted.iops.or(iops.filter(|_| takes(&["gp3", "io1", "io2"])));
-    let throughput = wanted.throughput.or(throughput.filter(|_| takes(&["gp3"])));
-    NewVolume { volume_type: kind, iops, throughput, ..wanted.clone() }
 }
 
 /// The volumes that a run of this restore has made.
@@ -382,19 +389,6 @@ fn volumes_of(ec2: &Ec2, order: &RestoreOrder) -> Result<Vec<Volume>, EbsError> 
     let mut found = ec2.describe_volumes(&Filter::tags(&mine))?;
     found.retain(|volume| !matches!(volume.state.as_str(), "deleting" | "deleted"));
     Ok(found)
-}
-
-fn free_names(wanted: &[String], used: &BTreeSet<String>) -> Vec<String> {
-    let all: Vec<String> = match wanted {
-        [] => DEVICE_LETTERS.map(|letter| format!("/dev/sd{letter}")).collect(),
-        wanted => wanted.to_vec(),
-    };
-    // EC2 takes /dev/sdf and /dev/xvdf for one and the same name.
-    let letter = |name: &str| {
-        name.trim_start_matches("/dev/").trim_start_matches("xv").trim_start_matches('s').to_owned()
-    };
-    let taken: BTreeSet<String> = used.iter().map(|name| letter(name)).collect();
-    all.into_iter().filter(|name| !taken.contains(&letter(name))).collect()
 }
 
 #[cfg(test)]

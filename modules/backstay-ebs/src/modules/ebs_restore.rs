@@ -1,19 +1,22 @@
 //! `ebs_restore`: volumes from a backup's snapshots, attached and mounted. `cluster_restore` goes on from there.
 
 mod places;
+mod removal;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use ansible::{Failure, Kind, OptionSpec, Options, Preview, Returns, Task, spec::Default};
+use ansible::{
+    Failure, Invocation, Kind, OptionSpec, Options, Preview, Returns, Task, spec::Default, task,
+};
 use chrono::{DateTime, Utc};
 use frame::{Explain, manifest};
 use host::{Instance, Sysfs};
 use repository::{BackupId, ClusterName, CompleteBackup, Repository};
 use serde_json::{Value, json};
-use snapshot::{SnapshotRecord, VolumeRecord};
+use snapshot::{SnapshotRecord, UploadState, VolumeRecord};
 use snapshot_ebs::{
     AwsOptions, BackupTags, Ec2, Filter, NewVolume, Piece, RestoreFailure, RestoreOrder, Restored,
     check_restore, restore, tag,
@@ -39,12 +42,24 @@ pub(crate) fn options() -> Vec<OptionSpec> {
         OptionSpec::new("encrypted", Kind::Bool),
         OptionSpec::new("initialization_rate", Kind::Int),
         OptionSpec::new("mount_points", Kind::Dict),
+        OptionSpec::new("mount_options", Kind::StrList),
         OptionSpec::new("device_names", Kind::StrList),
         OptionSpec::new("tags", Kind::Dict),
         OptionSpec::new("restore_id", Kind::Str),
+        OptionSpec::new("state", Kind::Str)
+            .choices(&["present", "absent"])
+            .default(Default::Str("present")),
         OptionSpec::new("keep_on_failure", Kind::Bool).default(Default::Bool(false)),
         OptionSpec::new("wait_timeout", Kind::Int).default(Default::Int(600)),
     ])
+}
+
+/// Makes a restore, or with `state: absent` takes it away.
+pub(crate) fn run(options: &Options, invocation: &Invocation) -> Result<Returns, Failure> {
+    match options.text("state") {
+        Some("absent") => task::run::<removal::EbsRemoval>(options, invocation),
+        _ => task::run::<EbsRestore>(options, invocation),
+    }
 }
 
 /// The module.
@@ -55,6 +70,7 @@ pub(crate) struct EbsRestore {
     zone: Option<String>,
     like: NewVolume,
     mount_points: BTreeMap<PathBuf, PathBuf>,
+    mount_options: Option<Vec<String>>,
     device_names: Vec<String>,
     restore_id: Option<String>,
     keep_on_failure: bool,
@@ -65,6 +81,7 @@ pub(crate) struct EbsRestore {
 pub(crate) struct Plan {
     order: RestoreOrder,
     ec2: Ec2,
+    is_whole: bool,
 }
 
 impl Preview for Plan {
@@ -81,7 +98,7 @@ impl Preview for Plan {
         let mut values = places::of(&self.order);
         values.insert("volumes".into(), json!(volumes));
         values.insert("restore_id".into(), json!(self.order.restore_id));
-        Returns { values, changed: true, ..Returns::default() }
+        Returns { values, changed: !self.is_whole, ..Returns::default() }
     }
 }
 
@@ -113,6 +130,7 @@ impl Task for EbsRestore {
                 ..NewVolume::default()
             },
             mount_points,
+            mount_options: Some(options.list("mount_options")).filter(|list| !list.is_empty()),
             device_names: options.list("device_names"),
             restore_id: restore_id(options)?,
             keep_on_failure: options.truth("keep_on_failure"),
@@ -144,16 +162,17 @@ impl Task for EbsRestore {
             zone,
             pieces,
             like: self.like.clone(),
+            mount_options: self.mount_options.clone(),
             device_names: self.device_names.clone(),
             patience: self.patience,
             keep_on_failure: self.keep_on_failure,
         };
-        check_restore(&ec2, &order).map_err(|error| aws::explain(&error))?;
-        Ok(Plan { order, ec2 })
+        let is_whole = check_restore(&ec2, &order).map_err(|error| aws::explain(&error))?;
+        Ok(Plan { order, ec2, is_whole })
     }
 
     fn apply(&self, plan: Plan) -> Result<Returns, Failure> {
-        let Plan { order, ec2 } = plan;
+        let Plan { order, ec2, .. } = plan;
         let restored =
             restore(&ec2, &order, &Sysfs::default()).map_err(|failure| explain(&failure))?;
         let mut values = places::of(&order);
@@ -220,7 +239,8 @@ impl EbsRestore {
             Filter::Tag(tag::SOURCE_SNAPSHOT.to_owned(), record.id.clone()),
         ];
         let copies = ec2.describe_snapshots(&filters).map_err(|error| aws::explain(&error))?;
-        copies.into_iter().map(|copy| copy.id).next().ok_or_else(|| {
+        let best = copies.into_iter().min_by_key(|copy| copy.state != UploadState::Completed);
+        best.map(|copy| copy.id).ok_or_else(|| {
             Failure::new(
                 "snapshot_not_found",
                 format!(

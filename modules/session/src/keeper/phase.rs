@@ -106,6 +106,20 @@ const PAUSED: &str = "The keeper has closed its connection, so the server leaves
                       Start a new backup then.";
 const REPLACED: &str = "Backup mode ended with the server's old life. Start a new backup.";
 
+/// Why a server answers nothing for as long as it pleases somebody.
+pub(super) fn paused(inside: Option<&Inside>) -> Option<String> {
+    let inside = inside.filter(|inside| inside.process.is_frozen())?;
+    Some(format!("the {} is paused, so its server answers nothing", inside.describe()))
+}
+
+/// A client that closes its connection waits until the server has closed it, too. A paused one does that some day;
+/// the keeper ends now, and that closes the connection as well.
+fn close(server: Server, paused: bool) {
+    if paused {
+        std::mem::forget(server);
+    }
+}
+
 impl InProgress {
     pub(super) fn new(mut server: Server, expected: Expected) -> InProgress {
         // As after each look; a session that is lost already is found by the next.
@@ -186,23 +200,36 @@ impl InProgress {
             );
             return Err(Loss::new("connection_lost", reason, REPLACED));
         }
-        if inside.process.is_frozen() {
-            let reason =
-                format!("the {} is paused, so its server answers nothing", inside.describe());
-            return Err(Loss::new("connection_lost", reason, PAUSED));
+        match paused(Some(inside)) {
+            Some(reason) => Err(Loss::new("connection_lost", reason, PAUSED)),
+            None => Ok(()),
         }
-        Ok(())
     }
 
     /// Leaves backup mode. `holds_wal` keeps the connection for its slot.
     pub(super) fn stop(mut self, holds_wal: bool) -> Result<Stopped, Loss> {
+        match self.answer_of_stop() {
+            Ok(stop) => Ok(Stopped { stop, server: holds_wal.then_some(self.server) }),
+            Err(loss) => {
+                self.leave();
+                Err(loss)
+            }
+        }
+    }
+
+    fn answer_of_stop(&mut self) -> Result<BackupStop, Loss> {
         self.look()?;
         let stop = self
             .server
             .backup_stop()
             .map_err(|error| Loss::from_server("stop the backup", error))?;
         self.expect_no_new_tablespace()?;
-        Ok(Stopped { stop, server: holds_wal.then_some(self.server) })
+        Ok(stop)
+    }
+
+    /// Closes the connection.
+    pub(super) fn leave(self) {
+        close(self.server, paused(self.expected.inside.as_ref()).is_some());
     }
 
     /// Rule R24: no copy has the directory of a tablespace made meanwhile, and
@@ -239,6 +266,13 @@ impl Stopped {
         let answer =
             self.server.as_mut().map(|server| server.hear().and_then(|()| server.wal_on_disk()));
         matches!(answer, Some(Err(error)) if error.is_connection_lost())
+    }
+
+    /// Closes the connection of a server that may be paused.
+    pub(super) fn leave(self, paused: bool) {
+        if let Some(server) = self.server {
+            close(server, paused);
+        }
     }
 
     /// Whether the WAL is still held.

@@ -12,7 +12,7 @@ use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 use nix::unistd::geteuid;
 
 use super::ending::{end_when_hanging, leave, termination_signals};
-use super::phase::{InProgress, Loss, Stopped, chain};
+use super::phase::{InProgress, Loss, Stopped, chain, paused};
 use crate::launch::Order;
 use crate::protocol::{LINE_LIMIT, Outcome, PROTOCOL, Request, Response, Verb};
 use crate::{
@@ -122,7 +122,8 @@ impl Session {
 
     /// The heartbeat.
     fn look(&mut self) {
-        let is_safe = self.record.stop.is_some();
+        // Asked while it is paused, the server would keep us until it goes on.
+        let may_end = self.record.stop.is_some() && self.paused().is_none();
         match &mut self.phase {
             Phase::InProgress(backup) => {
                 if let Err(loss) = backup.look() {
@@ -132,7 +133,7 @@ impl Session {
             // With its server the slot is gone, and nothing is left to hold;
             // but a label that is only in memory yet is worth waiting for.
             Phase::Stopped(stopped) => {
-                if is_safe && stopped.is_lost() {
+                if may_end && stopped.is_lost() {
                     self.phase = Phase::Over;
                 }
             }
@@ -166,7 +167,7 @@ impl Session {
             self.record = self.record.clone().aborted(kind, reason);
             self.keep_record();
         }
-        self.phase = Phase::Over;
+        self.leave();
     }
 
     /// What a task hears of a loss: as the record has it, with its time.
@@ -328,6 +329,9 @@ impl Session {
     }
 
     fn wal_on_disk(&mut self) -> Outcome {
+        if let Some(reason) = self.paused() {
+            return Outcome::Failed(self.failure("connection_lost", reason));
+        }
         let answer = match &mut self.phase {
             Phase::InProgress(backup) => Some(backup.wal_on_disk()),
             Phase::Stopped(stopped) => stopped.wal_on_disk(),
@@ -344,13 +348,25 @@ impl Session {
         }
     }
 
+    fn paused(&self) -> Option<String> {
+        paused(self.record.server.inside.as_ref())
+    }
+
+    fn leave(&mut self) {
+        match std::mem::replace(&mut self.phase, Phase::Over) {
+            Phase::InProgress(backup) => backup.leave(),
+            Phase::Stopped(stopped) => stopped.leave(self.paused().is_some()),
+            Phase::Over => {}
+        }
+    }
+
     fn release(&mut self) -> Outcome {
         if matches!(self.phase, Phase::InProgress(_)) {
             let failure = self
                 .failure("backup_not_in_progress", "the backup has not been stopped yet".into());
             return Outcome::Failed(failure);
         }
-        self.phase = Phase::Over;
+        self.leave();
         Outcome::Record(Box::new(self.record.clone()))
     }
 

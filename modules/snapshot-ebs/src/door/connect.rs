@@ -118,9 +118,7 @@ async fn expect_credentials(config: &aws_config::SdkConfig) -> Result<(), EbsErr
     };
     match provider.provide_credentials().await {
         Ok(_) => Ok(()),
-        Err(error) => Err(EbsError::Credentials {
-            reason: aws_sdk_ec2::error::DisplayErrorContext(&error).to_string(),
-        }),
+        Err(error) => Err(EbsError::Credentials { reason: super::chain(&error) }),
     }
 }
 

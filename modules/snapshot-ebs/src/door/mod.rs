@@ -9,7 +9,7 @@ use std::cell::RefCell;
 use std::future::Future;
 use std::time::Duration;
 
-use aws_sdk_ec2::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
+use aws_sdk_ec2::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_ec2::types::{ResourceType, Tag, TagSpecification};
 
 pub use connect::AwsOptions;
@@ -70,7 +70,8 @@ impl Ec2 {
 
     /// Waits for so long.
     pub fn wait(&self, time: Duration) {
-        self.runtime.block_on(tokio::time::sleep(time));
+        // Made inside: a timer needs the runtime that it is for.
+        self.runtime.block_on(async { tokio::time::sleep(time).await });
     }
 
     /// Makes a call that may be repeated.
@@ -125,6 +126,21 @@ impl Ec2 {
     }
 }
 
+/// An error and its causes as one line; the SDK's own way to show them adds its internals.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        let said = inner.to_string();
+        if !text.contains(&said) {
+            text.push_str(": ");
+            text.push_str(&said);
+        }
+        cause = inner.source();
+    }
+    text
+}
+
 /// What an error of the SDK means: EC2 said no, or nothing is known.
 fn failed<E>(action: &'static str, error: &SdkError<E>) -> EbsError
 where
@@ -139,10 +155,8 @@ where
                 message: said.message().unwrap_or("no message").to_owned(),
             }
         }
-        SdkError::ConstructionFailure(_) => {
-            EbsError::Setup { reason: DisplayErrorContext(error).to_string() }
-        }
-        _ => EbsError::Lost { action, reason: DisplayErrorContext(error).to_string() },
+        SdkError::ConstructionFailure(_) => EbsError::Setup { reason: chain(error) },
+        _ => EbsError::Lost { action, reason: chain(error) },
     }
 }
 

@@ -86,7 +86,7 @@ pub(super) fn expect_free(mount_point: &Path, ours: &[Volume]) -> Result<(), Ebs
 
 /// Checks that the device holds what the manifest says, and only then mounts it.
 pub(super) fn mount(
-    disk: &str,
+    (volume, disk): (&str, &str),
     original: &ClusterFilesystem,
     mount_point: &Path,
     undo: &mut Undo<'_>,
@@ -95,7 +95,7 @@ pub(super) fn mount(
     let found = filesystem_of(&device)?;
     expect_same(&device, original, &found)?;
     let mounts = Mounts::read()?;
-    let mut options = options(original);
+    let mut options = undo.order().mount_options.clone().unwrap_or_else(|| options(original));
     if let Some(there) = mounts.iter().find(|mount| mount.point == mount_point) {
         if !same_device(&there.device, &device) {
             return Err(EbsError::Restore(format!(
@@ -104,16 +104,20 @@ pub(super) fn mount(
                 there.device
             )));
         }
-        undo.mounted(mount_point);
+        undo.mounted(volume, mount_point);
         let filesystem = restored(original, device, mount_point, there.options.clone());
         return Ok(MountedHere { filesystem, changed: false });
     }
-    if original.fstype == "xfs" && is_mounted_elsewhere(&mounts, original) {
-        options.push("nouuid".to_owned());
+    if is_mounted_elsewhere(&mounts, original, &device) {
+        match original.fstype.as_str() {
+            "xfs" => options.push("nouuid".to_owned()),
+            "btrfs" => return Err(twin(&device, original)),
+            _ => {}
+        }
     }
     make_directories(mount_point, undo)?;
     run_mount(&device, original, mount_point, &options)?;
-    undo.mounted(mount_point);
+    undo.mounted(volume, mount_point);
     let filesystem = restored(original, device, mount_point, options);
     Ok(MountedHere { filesystem, changed: true })
 }
@@ -173,12 +177,31 @@ fn options(original: &ClusterFilesystem) -> Vec<String> {
     original.options.iter().filter(keep).cloned().collect()
 }
 
-/// XFS refuses a filesystem whose UUID is mounted already: the original, or another copy.
-fn is_mounted_elsewhere(mounts: &Mounts, original: &ClusterFilesystem) -> bool {
-    mounts.iter().filter(|mount| mount.fstype == "xfs").any(|mount| {
+/// Whether the original, or another copy than `device`, is mounted: XFS then refuses the UUID. Of btrfs another
+/// subvolume of the same device may be.
+fn is_mounted_elsewhere(mounts: &Mounts, original: &ClusterFilesystem, device: &str) -> bool {
+    let others = mounts.iter().filter(|mount| mount.fstype == original.fstype);
+    others.filter(|mount| !same_device(&mount.device, device)).any(|mount| {
         original.uuid.is_none()
             || filesystem_of(&mount.device).is_ok_and(|found| found.uuid == original.uuid)
     })
+}
+
+/// The kernel takes btrfs devices of one UUID for one filesystem: what is mounted then may be the original.
+fn twin(device: &str, original: &ClusterFilesystem) -> EbsError {
+    EbsError::Restore(format!(
+        "the btrfs filesystem on \"{device}\" has the UUID of one that is mounted on this host, that of \"{}\" in \
+         the backup: restore it on another instance",
+        original.mount_point.display()
+    ))
+}
+
+/// Whether something is mounted at every one of these.
+pub(super) fn are_mounted<'a>(
+    mut points: impl Iterator<Item = &'a Path>,
+) -> Result<bool, EbsError> {
+    let mounts = Mounts::read()?;
+    Ok(points.all(|point| mounts.iter().any(|mount| mount.point == point)))
 }
 
 fn same_device(one: &str, other: &str) -> bool {
@@ -274,6 +297,18 @@ mod tests {
         let text =
             "\"/dev/x\" has the filesystem type \"ext4\", the manifest says \"xfs\" for \"/data\"";
         assert_eq!(same(found("ext4", Some("u1"))).unwrap_err().to_string(), text);
+    }
+
+    #[test]
+    fn the_original_is_not_mounted_for_its_copy() {
+        let btrfs = ClusterFilesystem { fstype: "btrfs".into(), ..filesystem() };
+        assert_eq!(
+            twin("/dev/x", &btrfs).to_string(),
+            "the btrfs filesystem on \"/dev/x\" has the UUID of one that is mounted on this host, that of \"/data\" in \
+             the backup: restore it on another instance"
+        );
+        let is_there = |points: &[&str]| are_mounted(points.iter().map(Path::new)).unwrap();
+        assert!(is_there(&["/"]) && !is_there(&["/", "/no/such/place"]));
     }
 
     #[test]

@@ -10,6 +10,7 @@ pub(super) fn order() -> RestoreOrder {
         zone: "z".into(),
         pieces: vec![],
         like: NewVolume::default(),
+        mount_options: None,
         device_names: vec![],
         patience: Duration::from_secs(1),
         keep_on_failure: false,

@@ -16,12 +16,32 @@ pub(super) struct Undo<'a> {
     made: Vec<String>,
     attached: Vec<String>,
     directories: Vec<PathBuf>,
-    mounted: Vec<PathBuf>,
+    /// With the volume of each.
+    mounted: Vec<(String, PathBuf)>,
+    leave_all: bool,
 }
 
 impl<'a> Undo<'a> {
     pub(super) fn new(ec2: &'a Ec2, order: &'a RestoreOrder) -> Self {
-        Self { ec2, order, made: vec![], attached: vec![], directories: vec![], mounted: vec![] }
+        Self {
+            ec2,
+            order,
+            made: vec![],
+            attached: vec![],
+            directories: vec![],
+            mounted: vec![],
+            leave_all: false,
+        }
+    }
+
+    /// What is being restored.
+    pub(super) fn order(&self) -> &'a RestoreOrder {
+        self.order
+    }
+
+    /// The restore was whole before this run: a server may work on it, whatever fails now.
+    pub(super) fn leave_all(&mut self) {
+        self.leave_all = true;
     }
 
     pub(super) fn made(&mut self, volume: &str) {
@@ -38,31 +58,31 @@ impl<'a> Undo<'a> {
         self.directories.push(path.to_path_buf());
     }
 
-    pub(super) fn mounted(&mut self, path: &Path) {
-        self.mounted.push(path.to_path_buf());
+    pub(super) fn mounted(&mut self, volume: &str, path: &Path) {
+        self.mounted.push((volume.to_owned(), path.to_path_buf()));
     }
 
-    /// Undoes everything, and tells what is left.
+    /// Undoes everything, and tells what is left. A volume that is still mounted is neither detached nor deleted.
     pub(super) fn run(self, error: EbsError) -> RestoreFailure {
-        if self.order.keep_on_failure {
-            return RestoreFailure { error, kept: self.made, mounted: self.mounted };
+        if self.order.keep_on_failure || self.leave_all {
+            let mounted = self.mounted.into_iter().map(|(_, path)| path).collect();
+            return RestoreFailure { error, kept: self.made, mounted };
         }
-        let mut left = vec![];
-        for path in self.mounted.iter().rev() {
-            if here::unmount(path).is_err() {
-                left.push(path.clone());
-            }
-        }
+        let is_left = |(_, path): &&(String, PathBuf)| here::unmount(path).is_err();
+        let left: Vec<_> = self.mounted.iter().rev().filter(is_left).collect();
+        let in_use = |volume: &str| left.iter().any(|(id, _)| id == volume);
         for path in self.directories.iter().rev() {
             // Only an empty one goes, and only if nothing is mounted there.
             let _ = std::fs::remove_dir(path);
         }
-        for volume in &self.attached {
+        for volume in self.attached.iter().filter(|volume| !in_use(volume)) {
             // What cannot be detached cannot be deleted either, which is told below.
             let _ = self.ec2.detach_volume(volume, &self.order.instance_id);
         }
-        let kept = self.made.iter().filter(|volume| !self.delete(volume)).cloned().collect();
-        RestoreFailure { error, kept, mounted: left }
+        let stays = |volume: &&String| in_use(volume) || !self.delete(volume);
+        let kept = self.made.iter().filter(stays).cloned().collect();
+        let mounted = left.iter().map(|(_, path)| path.clone()).collect();
+        RestoreFailure { error, kept, mounted }
     }
 
     fn delete(&self, volume: &str) -> bool {

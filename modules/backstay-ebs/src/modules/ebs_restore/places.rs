@@ -81,6 +81,7 @@ mod tests {
             zone: "z".into(),
             pieces: vec![piece(data, "/new"), piece(space, "/new/ts")],
             like: NewVolume::default(),
+            mount_options: None,
             device_names: vec![],
             patience: Duration::ZERO,
             keep_on_failure: false,

@@ -1,0 +1,85 @@
+//! `state: absent`: a restore's volumes are unmounted, detached and deleted.
+
+use std::time::Duration;
+
+use ansible::{Failure, Options, Preview, Returns, Task};
+use frame::Explain;
+use host::{Instance, Sysfs};
+use serde_json::{Value, json};
+use snapshot_ebs::{AwsOptions, Ec2, Removable, Removal, removable, remove};
+
+use crate::aws;
+
+/// What is to be removed.
+pub(crate) struct EbsRemoval {
+    aws: AwsOptions,
+    restore_id: String,
+    cluster: String,
+    instance_id: Option<String>,
+    patience: Duration,
+}
+
+/// What there is of it.
+pub(crate) struct Plan {
+    ec2: Ec2,
+    removal: Removal,
+    found: Removable,
+}
+
+impl Preview for Plan {
+    fn preview(&self) -> Returns {
+        let volumes: Vec<Value> =
+            self.found.volumes.iter().map(|volume| json!({"volume_id": volume.id})).collect();
+        let values = json!({
+            "restore_id": self.removal.restore_id,
+            "volumes": volumes,
+            "mount_points": self.found.mount_points,
+        });
+        Returns::new(!self.found.volumes.is_empty(), values)
+    }
+}
+
+impl Task for EbsRemoval {
+    type Plan = Plan;
+
+    fn parse(options: &Options) -> Result<Self, Failure> {
+        let restore_id = super::restore_id(options)?.ok_or_else(|| {
+            Failure::invalid("state \"absent\" needs the option \"restore_id\"")
+                .hint("It is what ebs_restore returned.")
+        })?;
+        Ok(EbsRemoval {
+            aws: aws::read(options)?,
+            restore_id,
+            cluster: options.text_or_default("cluster"),
+            instance_id: options.text("instance_id").map(str::to_owned),
+            patience: Duration::from_secs(options.number("wait_timeout")?.unwrap_or_default()),
+        })
+    }
+
+    fn plan(&self) -> Result<Plan, Failure> {
+        let mut aws = self.aws.clone();
+        let instance_id = match &self.instance_id {
+            Some(id) => id.clone(),
+            None => {
+                let this = Instance::ask().map_err(|error| error.explain())?;
+                aws.region.get_or_insert(this.region);
+                this.id
+            }
+        };
+        let ec2 = aws::connect(&aws)?;
+        let removal = Removal {
+            restore_id: self.restore_id.clone(),
+            cluster: self.cluster.clone(),
+            instance_id,
+            patience: self.patience,
+        };
+        let found =
+            removable(&ec2, &removal, &Sysfs::default()).map_err(|error| aws::explain(&error))?;
+        Ok(Plan { ec2, removal, found })
+    }
+
+    fn apply(&self, plan: Plan) -> Result<Returns, Failure> {
+        remove(&plan.ec2, &plan.removal, &plan.found).map_err(|error| aws::explain(&error))?;
+        Ok(plan.preview())
+    }
+}

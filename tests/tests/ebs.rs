@@ -1,0 +1,74 @@
+//! EBS backups end to end: real servers on real block devices, a scripted EC2 that makes real snapshots of them, the
+//! collection's playbooks.
+
+use std::time::Duration;
+
+use backstay_tests::place::User;
+use backstay_tests::scene::merge;
+use backstay_tests::{Ansible, Cloud, Core, Destination, Server, Volumes, Writer, amcheck, need};
+use serde_json::{Value, json};
+
+fn ansible(cloud: &Cloud) -> Ansible {
+    let variables = cloud.volumes.variables();
+    variables
+        .iter()
+        .fold(Ansible::local(Core::Newest), |ansible, (name, value)| ansible.env(name, value))
+}
+
+/// The variables of both playbooks.
+fn variables(cloud: &Cloud, more: &Value) -> Value {
+    let backup = &cloud.scene.backup;
+    let mut options = backup.login().clone();
+    options["state_directory"] = json!(backup.state_directory());
+    let mut all = json!({"backstay_repository": backup.repository(), "backstay_options": options});
+    merge(&mut all, more);
+    all
+}
+
+/// Variables of `ebs_restore` that start the copy beside the original.
+fn beside(cloud: &Cloud, destination: &Destination, more: &Value) -> Value {
+    let mut settings = destination.settings();
+    settings["ssl"] = json!("off");
+    let mut all = json!({
+        "backstay_mount_points": cloud.mapping(),
+        "backstay_settings": settings,
+        "backstay_recovery_options": {"bin_dir": cloud.scene.server.bin()},
+    });
+    merge(&mut all, more);
+    variables(cloud, &all)
+}
+
+#[test]
+fn a_backup_of_three_volumes_and_its_restore() {
+    if !need::can_run(need::root()) || !Volumes::possible() {
+        return;
+    }
+    let cloud = Cloud::of(17);
+    cloud.ec2().on("CreateSnapshots").pending_for(Duration::from_secs(3));
+    let ansible = ansible(&cloud);
+    let writer = Writer::start(&cloud.scene.server, 2);
+    writer.wait_for(20);
+    let taken = variables(&cloud, &json!({"backstay_backup_id": "nightly"}));
+    let run = ansible.playbook("backstay.postgresql.ebs_snapshot_backup", &taken).ok();
+    let ledger = writer.stop();
+    assert!(run.output.contains("backup nightly is complete"), "{}", run.output);
+    assert_eq!(cloud.ec2().calls("CreateSnapshots").len(), 1);
+    assert_eq!(cloud.ec2().calls("CreateSnapshot").len(), 0);
+    let manifest = cloud.scene.manifest("nightly");
+    assert_eq!(manifest["state"], json!("complete"));
+    assert_eq!(manifest["snapshots"].as_array().map(Vec::len), Some(3));
+    for snapshot in cloud.ec2().snapshots() {
+        assert_eq!(snapshot.tags["backstay:state"], "taken");
+        assert_eq!(snapshot.tags["backstay:backup-id"], "nightly");
+        assert!(cloud.ids().contains(&snapshot.volume), "{snapshot:?}");
+    }
+
+    let destination = Destination::new(&User::of_servers(), Some(&cloud.restored("data")));
+    let restored = beside(&cloud, &destination, &json!({}));
+    let mut copy = Server::adopt(17, destination);
+    copy.announce_log("the database system is");
+    let _ = ansible.playbook("backstay.postgresql.ebs_restore", &restored).ok();
+    let held = ledger.assert_all_in(&copy, run.task("Stop the backup").text("stop_lsn"));
+    assert!(held >= 20, "only {held} transactions");
+    amcheck(&copy);
+}
