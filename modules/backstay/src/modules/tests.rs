@@ -178,7 +178,7 @@ fn a_reply_tells_a_session_as_its_record_has_it() {
         "keeper_pid": null, "server": "db:5432", "start_lsn": "0/3000028",
         "stop_lsn": "0/3000138", "timeline": 1, "deadline": "2026-11-21T04:15:00.000Z",
         "started_at": "2026-11-21T03:15:01Z", "stopped_at": "2026-11-21T03:15:10Z",
-        "reason": null, "snapshots": [{"id": "s"}],
+        "container": null, "reason": null, "snapshots": [{"id": "s"}],
     });
     assert_eq!(Value::Object(described), expected);
 }
