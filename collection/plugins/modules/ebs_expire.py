@@ -52,7 +52,7 @@ options:
   unfinished:
     description:
       - Whether snapshots are deleted that never became a backup. These are tagged C(backstay:state=taking), and their backup failed,
-        or the repository knows nothing of it and they are older than O(grace).
+        or they are older than O(grace) and no backup in the repository names them.
     type: bool
     default: true
   grace:

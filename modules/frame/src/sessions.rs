@@ -6,7 +6,7 @@ use std::time::Duration;
 use ansible::reply::object;
 use ansible::{Failure, Kind, OptionSpec, Options};
 use serde_json::{Map, Value, json};
-use session::{Client, SessionId, SessionRecord, SessionState, Store};
+use session::{Client, SessionError, SessionId, SessionRecord, SessionState, Store};
 
 use crate::{Explain, LOGIN_OPTIONS};
 
@@ -59,6 +59,31 @@ pub fn handle(options: &Options) -> Result<SessionId, Failure> {
 /// When there is no such session, or nobody holds it any more.
 pub fn client(store: &Store, session: &SessionId, seconds: u64) -> Result<Client, Failure> {
     Client::find(store, session, Duration::from_secs(seconds)).map_err(|error| error.explain())
+}
+
+/// The keeper of a session that is in backup mode, and the record after it has looked at the server: what a snapshot
+/// needs.
+///
+/// # Errors
+/// When there is no such session, it was lost, or it is not in backup mode any more. A keeper that has let go of its
+/// WAL is gone, so that of a stopped session nobody is asked.
+pub fn in_progress(store: &Store, session: &SessionId) -> Result<(Client, SessionRecord), Failure> {
+    let client = self::client(store, session, PATIENCE)?;
+    let record = match client.record() {
+        over if matches!(over.state, SessionState::Stopped | SessionState::Complete) => {
+            over.clone()
+        }
+        _ => client.status().map_err(|error| error.explain())?,
+    };
+    if record.state == SessionState::InProgress {
+        return Ok((client, record));
+    }
+    let error = SessionError::WrongState {
+        session: session.clone(),
+        state: record.state.as_str(),
+        wanted: SessionState::InProgress.as_str(),
+    };
+    Err(error.explain().hint("A snapshot must be taken between backup_start and backup_stop."))
 }
 
 /// The failure with the operator's first answer: is the server still in backup

@@ -44,8 +44,18 @@ pub enum Standing {
     Unwanted,
     /// Those go that are still tagged as being taken: the backup failed.
     Failed,
-    /// They stay.
+    /// They stay. What an interrupted task left of the same backup, still tagged as being taken and not named by the
+    /// repository, goes like a snapshot of a backup that is unknown.
     Kept,
+    /// What they are is not known, so that nothing of the backup goes.
+    Unreadable,
+}
+
+impl Standing {
+    /// Whether the snapshots that the repository names stay.
+    fn stays(self) -> bool {
+        matches!(self, Self::Kept | Self::Unreadable)
+    }
 }
 
 /// Which snapshots of unfinished backups go.
@@ -109,7 +119,7 @@ pub fn find(ec2: &Ec2, catalogue: &Catalogue) -> Result<Vec<Snapshot>, EbsError>
     ])?;
     let known: BTreeSet<&str> = found.iter().map(|snapshot| snapshot.id.as_str()).collect();
     // Without those that are only kept: nothing is to be said of them.
-    let named = catalogue.backups.values().filter(|backup| backup.standing != Standing::Kept);
+    let named = catalogue.backups.values().filter(|backup| !backup.standing.stays());
     let others: Vec<String> = named
         .flat_map(|backup| &backup.snapshots)
         .filter(|id| !known.contains(id.as_str()))
@@ -181,7 +191,7 @@ impl Catalogue {
         proposal: &Proposal,
         found: &BTreeMap<&str, &Snapshot>,
     ) -> Vec<Spared> {
-        if proposal.standing == Standing::Kept {
+        if proposal.standing.stays() {
             return vec![];
         }
         let there = proposal.snapshots.iter().filter_map(|id| found.get(id.as_str()));
@@ -209,14 +219,19 @@ impl Catalogue {
     /// Whether a snapshot that is proven to be of this backup goes.
     fn is_over(&self, backup: &str, snapshot: &Snapshot, unfinished: Option<Unfinished>) -> bool {
         let taking = snapshot.tags.get(tag::STATE).is_some_and(|state| state == TAKING);
-        match self.backups.get(backup).map(|proposal| proposal.standing) {
+        let old = |rule: Unfinished| rule.now - snapshot.started_at > rule.grace;
+        let proposal = self.backups.get(backup);
+        match proposal.map(|proposal| proposal.standing) {
             Some(Standing::Outdated | Standing::Unwanted) => true,
-            Some(Standing::Kept) => false,
+            Some(Standing::Unreadable) => false,
             Some(Standing::Failed) => taking && unfinished.is_some(),
-            None => {
-                let old = |rule: Unfinished| rule.now - snapshot.started_at > rule.grace;
-                taking && unfinished.is_some_and(old)
+            Some(Standing::Kept) => {
+                let named = proposal.is_some_and(|known| known.snapshots.contains(&snapshot.id));
+                // its tags are those of its source, which may have been copied early
+                let copied = snapshot.tags.contains_key(tag::SOURCE_SNAPSHOT);
+                taking && !named && !copied && unfinished.is_some_and(old)
             }
+            None => taking && unfinished.is_some_and(old),
         }
     }
 }

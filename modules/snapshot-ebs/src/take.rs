@@ -219,7 +219,7 @@ impl Taking<'_> {
         let mut warnings = orphans(&remain);
         if !extra.is_empty() {
             warnings.push(format!(
-                "EC2 also took snapshots of volumes that are not the cluster's ({}); they were deleted",
+                "EC2 took more snapshots than were asked for (of {}); those were deleted",
                 extra.iter().map(|found| found.volume_id.as_str()).collect::<Vec<_>>().join(", ")
             ));
         }

@@ -8,7 +8,7 @@ use ansible::{Failure, Kind, OptionSpec, Options, Preview, Returns, Task, spec::
 use chrono::{DateTime, Utc};
 use frame::{Explain, cluster, manifest, sessions};
 use serde_json::{Value, json};
-use session::{Client, SessionId, SessionRecord, SessionState, Store};
+use session::{Client, SessionId, SessionRecord, Store};
 use snapshot::{
     Btrfs, Command, Files, Reflink, SnapshotPlan, SnapshotProvider, SnapshotRecord, Sources, Taken,
 };
@@ -131,18 +131,7 @@ impl Task for SnapshotCreate {
     }
 
     fn plan(&self) -> Result<Plan, Failure> {
-        let client = sessions::client(&self.store, &self.session, sessions::PATIENCE)?;
-        let record = client.status().map_err(|error| error.explain())?;
-        if record.state != SessionState::InProgress {
-            let error = session::SessionError::WrongState {
-                session: self.session.clone(),
-                state: record.state.as_str(),
-                wanted: SessionState::InProgress.as_str(),
-            };
-            return Err(error
-                .explain()
-                .hint("A snapshot must be taken between backup_start and backup_stop."));
-        }
+        let (client, record) = sessions::in_progress(&self.store, &self.session)?;
         let provider = self.provider_for(&record).map_err(still_on)?;
         let sources = self.sources(&record).map_err(still_on)?;
         let plan = provider.plan(&sources).map_err(|error| still_on(error.explain()))?;

@@ -108,6 +108,24 @@ fn the_repository_cannot_have_others_snapshots_deleted() {
 }
 
 #[test]
+fn what_an_interrupted_task_left_of_a_kept_backup_goes_after_the_grace() {
+    let catalogue =
+        catalogue(&[("b1", Standing::Kept, &["snap-1"]), ("b2", Standing::Unreadable, &[])]);
+    let mut copy = snapshot("snap-3", "b1", TAKING);
+    copy.tags.insert(tag::SOURCE_SNAPSHOT.to_owned(), "snap-1".to_owned());
+    let found = [
+        // nobody has looked whether the upload is done, but it is the backup's
+        snapshot("snap-1", "b1", TAKING),
+        snapshot("snap-2", "b1", TAKING),
+        copy,
+        Snapshot { started_at: now() - DAY, ..snapshot("snap-4", "b1", TAKING) },
+        snapshot("snap-5", "b2", TAKING),
+    ];
+    assert_eq!(expired(&judge(&catalogue, rule(), &found)), ["b1: snap-2"]);
+    assert!(judge(&catalogue, None, &found).expired.is_empty());
+}
+
+#[test]
 fn one_with_other_tags_does_not_hold_the_rest() {
     let catalogue = catalogue(&[("b1", Standing::Outdated, &["snap-1", "snap-2"])]);
     let found = [snapshot("snap-1", "b1", TAKEN), tagged("snap-2", tag::CLUSTER, "other")];

@@ -1,6 +1,6 @@
 //! Snapshots that one call made.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use snapshot::UploadState;
 
@@ -15,7 +15,7 @@ pub(super) struct Set(Vec<Snapshot>);
 pub(super) struct Judged {
     /// Those of wanted volumes, in the order of the volumes.
     pub(super) ours: Vec<Snapshot>,
-    /// Those of others.
+    /// Those of others, and second ones of the same volume.
     pub(super) extra: Vec<Snapshot>,
     /// What is missing or broken.
     pub(super) problem: Option<String>,
@@ -47,8 +47,11 @@ impl Set {
     }
 
     pub(super) fn judge(self, volumes: &[String]) -> Judged {
-        let (ours, extra): (Vec<_>, Vec<_>) =
-            self.0.into_iter().partition(|found| volumes.contains(&found.volume_id));
+        // one of each volume: a second one of the same is too much
+        let mut seen = BTreeSet::new();
+        let (ours, extra): (Vec<_>, Vec<_>) = self.0.into_iter().partition(|found| {
+            volumes.contains(&found.volume_id) && seen.insert(found.volume_id.clone())
+        });
         let of = |id: &String| ours.iter().find(|found| found.volume_id == *id);
         let missing: Vec<&str> =
             volumes.iter().filter(|id| of(id).is_none()).map(String::as_str).collect();
@@ -114,6 +117,10 @@ mod tests {
         let text = "EC2 took 1 snapshots of 2 volumes; there is none of b";
         assert_eq!(judged.problem.as_deref(), Some(text));
         assert_eq!(judged.extra.len(), 1);
+        let twice = vec![of("a", "r", 1), of("a", "r", 1), of("b", "r", 1)];
+        let judged = Set::new(twice).judge(&volumes());
+        assert!(judged.problem.is_none());
+        assert_eq!((judged.ours.len(), judged.extra.len()), (2, 1));
         let mut broken = of("b", "r", 1);
         broken.state = UploadState::Error;
         broken.message = Some("the key is disabled".into());

@@ -64,7 +64,7 @@ impl Retention {
                 backup.id,
                 ansible::chain::chain(&backup.error)
             ));
-            listed.propose(backup.id, Standing::Kept, vec![]);
+            listed.propose(backup.id, Standing::Unreadable, vec![]);
         }
         let mut newer = 0;
         for manifest in list.manifests.iter().rev() {
@@ -75,7 +75,7 @@ impl Retention {
                     "backup \"{}\" is of the database cluster {}, not of {identifier}: its snapshots are left alone",
                     manifest.backup_id, manifest.system_identifier
                 ));
-                Standing::Kept
+                Standing::Unreadable
             };
             listed.add(manifest, standing);
         }

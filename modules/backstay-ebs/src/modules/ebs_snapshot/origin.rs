@@ -9,7 +9,7 @@ use frame::{Explain, cluster, sessions};
 use host::Sysfs;
 use serde::Deserialize;
 use serde_json::json;
-use session::{Client, SessionError, SessionId, SessionRecord, SessionState, Store};
+use session::{Client, SessionId, SessionRecord, Store};
 use snapshot::{ClusterVolumes, SnapshotRecord};
 use snapshot_ebs::BackupTags;
 
@@ -53,8 +53,8 @@ struct Here {
 pub(super) fn find(task: &EbsSnapshot) -> Result<Origin, Failure> {
     match (task.store.read(&task.session), &task.volumes) {
         (Ok(_), _) => of_this_host(task),
-        (Err(SessionError::NotFound { .. }), Some(given)) => of_another_host(task, given),
-        (Err(error @ SessionError::NotFound { .. }), None) => Err(error.explain().hint(
+        (Err(session::SessionError::NotFound { .. }), Some(given)) => of_another_host(task, given),
+        (Err(error @ session::SessionError::NotFound { .. }), None) => Err(error.explain().hint(
             "To run this task on another host than the session's (delegate_to), give volumes: what volume_info \
              returned there with this session.",
         )),
@@ -63,18 +63,7 @@ pub(super) fn find(task: &EbsSnapshot) -> Result<Origin, Failure> {
 }
 
 fn of_this_host(task: &EbsSnapshot) -> Result<Origin, Failure> {
-    let client = sessions::client(&task.store, &task.session, sessions::PATIENCE)?;
-    let record = client.status().map_err(|error| error.explain())?;
-    if record.state != SessionState::InProgress {
-        let error = SessionError::WrongState {
-            session: task.session.clone(),
-            state: record.state.as_str(),
-            wanted: SessionState::InProgress.as_str(),
-        };
-        return Err(error
-            .explain()
-            .hint("A snapshot must be taken between backup_start and backup_stop."));
-    }
+    let (client, record) = sessions::in_progress(&task.store, &task.session)?;
     let here = Here {
         store: task.store.clone(),
         id: task.session.clone(),

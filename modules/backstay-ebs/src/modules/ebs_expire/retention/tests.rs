@@ -160,8 +160,8 @@ fn what_is_unclear_is_left_alone() {
     list.unreadable.push(repository::UnreadableBackup { id: "b2".into(), error });
     let listed = listed(&rules(Some(1), None, &[]), list).unwrap();
     assert_eq!(ids(&listed.outdated), "");
-    assert_eq!(listed.catalogue.backups["b1"].standing, Standing::Kept);
-    assert_eq!(listed.catalogue.backups["b2"].standing, Standing::Kept);
+    assert_eq!(listed.catalogue.backups["b1"].standing, Standing::Unreadable);
+    assert_eq!(listed.catalogue.backups["b2"].standing, Standing::Unreadable);
     assert_eq!(
         listed.warnings,
         [
