@@ -12,7 +12,7 @@ short_description: Copies the EBS snapshots of a backup to another region or key
 version_added: 0.1.0
 description:
   - Copies every snapshot of a backup, with its tags, to another region, or in the same one to another key.
-  - A copy that is there already, by its tags, is not made again.
+  - A copy that is there already, by its tags, is not made again. One under another O(kms_key_id) than the one given is another copy.
   - Records the copies nowhere but in their tags. They belong to the backup until M(backstay.postgresql.ebs_expire) in that region removes them.
 author:
   - The backstay authors (@backstay)

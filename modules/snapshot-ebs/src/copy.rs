@@ -1,7 +1,7 @@
 //! Copies of a backup's snapshots in another region, or under another key.
 //!
 //! `CopySnapshot` has no client token: a copy is recognised by its tags, of which [`tag::SOURCE_SNAPSHOT`] says what
-//! it is a copy of.
+//! it is a copy of, and [`tag::COPY_KEY`] under which key.
 
 use std::time::{Duration, Instant};
 
@@ -60,7 +60,7 @@ pub fn find_copies(
     let copies = ours(destination, order)?;
     let one = |id: &String| {
         let source = prove(order, id, found.iter().find(|found| found.id == *id))?.clone();
-        let copy = copy_of(id, &copies).cloned();
+        let copy = copy_of(id, order, &copies).cloned();
         Ok(Copy { source, copy })
     };
     ids.iter().map(one).collect()
@@ -114,6 +114,9 @@ fn tags(order: &CopyOrder, source: &Snapshot) -> Tags {
     tags.retain(|key, _| !key.starts_with("aws:"));
     tags.extend(order.tags.clone());
     tags.insert(tag::SOURCE_SNAPSHOT.to_owned(), source.id.clone());
+    if let Some(key) = &order.kms_key {
+        tags.insert(tag::COPY_KEY.to_owned(), key.clone());
+    }
     tags
 }
 
@@ -152,7 +155,7 @@ fn begin(
 fn look_up(destination: &Ec2, order: &CopyOrder, source: &str) -> Result<Option<String>, EbsError> {
     let begun = Instant::now();
     loop {
-        if let Some(found) = copy_of(source, &ours(destination, order)?) {
+        if let Some(found) = copy_of(source, order, &ours(destination, order)?) {
             return Ok(Some(found.id.clone()));
         }
         if begun.elapsed() >= order.lookup {
@@ -169,11 +172,16 @@ fn ours(destination: &Ec2, order: &CopyOrder) -> Result<Vec<Snapshot>, EbsError>
     ])
 }
 
-/// The copy of the snapshot, a completed one before others.
-fn copy_of<'a>(source: &str, copies: &'a [Snapshot]) -> Option<&'a Snapshot> {
+/// The copy of the snapshot under the key that is asked for, a completed one before others. Whoever asks for no key is
+/// content with any.
+fn copy_of<'a>(source: &str, order: &CopyOrder, copies: &'a [Snapshot]) -> Option<&'a Snapshot> {
+    let same = |found: &Snapshot, key: &str, wanted: &str| {
+        found.tags.get(key).is_some_and(|value| value == wanted)
+    };
     copies
         .iter()
-        .filter(|found| found.tags.get(tag::SOURCE_SNAPSHOT).is_some_and(|id| id == source))
+        .filter(|found| same(found, tag::SOURCE_SNAPSHOT, source))
+        .filter(|found| order.kms_key.as_ref().is_none_or(|key| same(found, tag::COPY_KEY, key)))
         .filter(|found| found.state != UploadState::Error)
         .min_by_key(|found| (found.state != UploadState::Completed, found.started_at))
 }

@@ -25,6 +25,9 @@ pub mod tag {
     pub const STATE: &str = "backstay:state";
     /// Of a copy: the snapshot it is a copy of.
     pub const SOURCE_SNAPSHOT: &str = "backstay:source-snapshot";
+    /// Of a copy: the key that was asked for, as it was asked for; EC2 answers with its ARN, which an alias cannot be
+    /// compared with.
+    pub const COPY_KEY: &str = "backstay:copy-key";
     /// Of a volume: the restore it was made for.
     pub const RESTORE: &str = "backstay:restore";
     /// Of a volume: the snapshot it was made of.

@@ -59,12 +59,16 @@ fn a_completed_copy_comes_before_others_and_a_failed_one_is_none() {
         snapshot("snap-4", 3, UploadState::Completed, tags),
         source(),
     ];
-    let id = |copies: &[Snapshot]| copy_of("snap-1", copies).map(|found| found.id.clone());
+    let id =
+        |copies: &[Snapshot]| copy_of("snap-1", &order(), copies).map(|found| found.id.clone());
     assert_eq!(id(&copies).as_deref(), Some("snap-4"));
     assert_eq!(id(&copies[..2]).as_deref(), Some("snap-3"));
     assert_eq!(id(&copies[..1]), None);
     assert_eq!(id(&copies[3..]), None);
-    assert!(copy_of("snap-9", &copies).is_none());
+    assert!(copy_of("snap-9", &order(), &copies).is_none());
+    let under = |key: Option<&str>| CopyOrder { kms_key: key.map(str::to_owned), ..order() };
+    assert!(copy_of("snap-1", &under(Some("alias/third")), &copies).is_none());
+    assert!(copy_of("snap-1", &under(None), &copies).is_some());
 }
 
 #[test]
