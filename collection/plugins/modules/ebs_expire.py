@@ -53,6 +53,7 @@ options:
     description:
       - Whether snapshots are deleted that never became a backup. These are tagged C(backstay:state=taking), and their backup failed,
         or they are older than O(grace) and no backup in the repository names them.
+      - So are those of a backup that was stopped longer ago than O(grace), and whose WAL was never fetched. Its manifest says C(expired) then.
     type: bool
     default: true
   grace:

@@ -66,7 +66,8 @@ pub fn read(folder: &BackupFolder, record: &SessionRecord) -> Result<BackupManif
 pub fn fail(record: &SessionRecord, reason: &str) -> Result<(), Failure> {
     let folder = folder(record)?;
     let Ok(mut manifest) = folder.read() else { return Ok(()) };
-    if matches!(manifest.state, BackupState::Complete | BackupState::Failed) {
+    let settled = [BackupState::Complete, BackupState::Failed, BackupState::Expired];
+    if settled.contains(&manifest.state) {
         return Ok(());
     }
     manifest.state = BackupState::Failed;

@@ -71,6 +71,7 @@ impl Task for EbsExpire {
             keep,
             keep_for: options.number("keep_days")?.map(|days| seconds(days.saturating_mul(86400))),
             named,
+            unfinished: options.truth("unfinished"),
             grace: seconds(grace),
             now: Utc::now(),
         };

@@ -84,27 +84,9 @@ impl Task for BackupAbort {
 }
 
 impl BackupAbort {
-    /// Asks the keeper; one that cannot answer (the server hangs, or is still
-    /// in its starting checkpoint) is killed, which closes its connection and
-    /// so ends backup mode as well.
     fn end(&self, record: &SessionRecord) -> Result<Returns, Failure> {
-        let was_in_backup_mode = record.state == SessionState::InProgress;
-        let asked = if was_in_backup_mode { self.ask(record) } else { None };
-        let after = match asked {
-            Some(after) => after,
-            None => {
-                self.store.kill_keeper(record);
-                let record = self.store.read(&record.session).map_err(|error| error.explain())?;
-                let reason = format!("{}; the keeper could not answer and was ended", self.reason);
-                self.rewrite(record.aborted("backup_aborted", reason))?
-            }
-        };
-        self.conclude(&after, true, was_in_backup_mode)
-    }
-
-    fn ask(&self, record: &SessionRecord) -> Option<SessionRecord> {
-        let client = sessions::client(&self.store, &record.session, sessions::PATIENCE).ok()?;
-        client.abort(&self.reason).ok()
+        let after = end(&self.store, record, &self.reason)?;
+        self.conclude(&after, true, record.state == SessionState::InProgress)
     }
 
     /// A session that was lost gets a record that says so.
@@ -112,8 +94,7 @@ impl BackupAbort {
         if record.state_now() != SessionState::Lost {
             return self.conclude(&record, false, false);
         }
-        let reason = record.reason().unwrap_or_else(|| self.reason.clone());
-        let record = self.rewrite(record.aborted("backup_aborted", reason))?;
+        let record = note_loss(&self.store, record)?;
         self.conclude(&record, true, false)
     }
 
@@ -135,11 +116,38 @@ impl BackupAbort {
         }
         Ok(returns)
     }
+}
 
-    fn rewrite(&self, record: SessionRecord) -> Result<SessionRecord, Failure> {
-        self.store.write(&record).map_err(|error| error.explain())?;
-        Ok(record)
+/// Ends a session that is in backup mode or about to be, and gives its record afterwards.
+///
+/// The keeper is asked; one that cannot answer (the server hangs, or is still in its starting checkpoint) is killed,
+/// which closes its connection and so ends backup mode as well.
+pub(super) fn end(
+    store: &Store,
+    record: &SessionRecord,
+    reason: &str,
+) -> Result<SessionRecord, Failure> {
+    if record.state == SessionState::InProgress {
+        let client = sessions::client(store, &record.session, sessions::PATIENCE).ok();
+        if let Some(after) = client.and_then(|client| client.abort(reason).ok()) {
+            return Ok(after);
+        }
     }
+    store.kill_keeper(record);
+    let record = store.read(&record.session).map_err(|error| error.explain())?;
+    let reason = format!("{reason}; the keeper could not answer and was ended");
+    rewrite(store, record.aborted("backup_aborted", reason))
+}
+
+/// Has the record of a session whose keeper is gone say so for good.
+pub(super) fn note_loss(store: &Store, record: SessionRecord) -> Result<SessionRecord, Failure> {
+    let reason = record.reason().unwrap_or_else(|| "the keeper is gone".to_owned());
+    rewrite(store, record.aborted("backup_aborted", reason))
+}
+
+fn rewrite(store: &Store, record: SessionRecord) -> Result<SessionRecord, Failure> {
+    store.write(&record).map_err(|error| error.explain())?;
+    Ok(record)
 }
 
 fn reply(record: Option<&SessionRecord>, changed: bool, was_in_backup_mode: bool) -> Returns {

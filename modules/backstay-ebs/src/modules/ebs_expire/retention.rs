@@ -16,6 +16,8 @@ pub(super) struct Retention {
     pub(super) keep_for: Option<TimeDelta>,
     /// These go in any case.
     pub(super) named: Vec<BackupId>,
+    /// Whether those go that were stopped and never got their WAL.
+    pub(super) unfinished: bool,
     /// How long a backup may take: until then it may be under way.
     pub(super) grace: TimeDelta,
     /// The time now.
@@ -123,6 +125,14 @@ impl Retention {
         match manifest.state {
             BackupState::Expired => Standing::Unwanted,
             BackupState::Failed => Standing::Failed,
+            // nobody has fetched its WAL, which the server has long given up
+            BackupState::Stopped
+                if self.unfinished
+                    && is_ebs(manifest)
+                    && self.now - manifest.start.time > self.grace =>
+            {
+                Standing::Unwanted
+            }
             BackupState::Complete if is_ebs(manifest) => {
                 *newer += 1;
                 if self.keeps(manifest, *newer) { Standing::Kept } else { Standing::Outdated }

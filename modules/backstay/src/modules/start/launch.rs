@@ -14,7 +14,8 @@ use session::{
     WAL_SLOT_PREFIX,
 };
 
-use super::preflight::{self, Findings};
+use super::earlier;
+use super::preflight::Findings;
 use crate::modules::backup_start::BackupStart;
 use crate::{caller, local};
 use frame::Explain;
@@ -30,7 +31,7 @@ pub(crate) fn fresh_backup_id() -> BackupId {
 
 /// Intent first, then the keeper, then the proof that it is the right server.
 pub(crate) fn start(task: &BackupStart, mut findings: Findings) -> Result<Returns, Failure> {
-    preflight::take_over(task, &mut findings)?;
+    earlier::take_over(task, &mut findings)?;
     let record = record(task, &findings)?;
     write_intent(task, &findings, &record)
         .map_err(|failure| failure.value("backup_mode", "off"))?;

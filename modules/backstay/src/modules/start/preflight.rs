@@ -1,22 +1,18 @@
 //! Whether a backup of this server can succeed. Only reads.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use ansible::Failure;
 use ansible::reply::object;
 use pg::{Endpoint, Facts, Identity, Server, Tablespace};
 use serde_json::{Map, Value, json};
-use session::{Client, Inside, SessionRecord, SessionState};
+use session::Inside;
 
 use crate::login::OsUser;
 use crate::modules::backup_start::BackupStart;
+use crate::modules::start::earlier;
 use crate::{local, login};
-use frame::Explain;
-use frame::manifest;
-
-/// How long a keeper that is told to end may take.
-const PATIENCE: Duration = Duration::from_secs(30);
+use frame::{Explain, manifest};
 
 /// What was found out.
 pub(crate) struct Findings {
@@ -52,7 +48,7 @@ pub(crate) fn examine(task: &BackupStart) -> Result<Findings, Failure> {
     a_slot_is_free(task, &facts)?;
     let mut warnings = vec![];
     archiving_works(task, &mut server, &facts, &mut warnings)?;
-    alone_on_the_cluster(task, &identity)?;
+    earlier::check_alone(task, &identity)?;
     let tablespaces = server.tablespaces().map_err(|error| error.explain())?;
     let here = local::examine(&facts, &identity, &tablespaces, task.inside.as_ref())?;
     warnings.extend(here.warnings);
@@ -215,57 +211,4 @@ fn archiving_works(
         "See pg_stat_archiver and the server's log. With archiver_check: warn the backup goes on, and wal_fetch can \
          take its WAL from pg_wal.",
     ))
-}
-
-/// Two sessions of one cluster do not disturb each other in PostgreSQL, but
-/// mostly the second is a mistake: a play started twice, a cron job that
-/// overtook itself.
-fn alone_on_the_cluster(task: &BackupStart, identity: &Identity) -> Result<(), Failure> {
-    if task.concurrent {
-        return Ok(());
-    }
-    let Some(other) = others(task, identity)?.into_iter().next() else { return Ok(()) };
-    if task.take_over {
-        // Ended when the plan is carried out.
-        return Ok(());
-    }
-    Err(Failure::new(
-        "session_mismatch",
-        format!(
-            "session \"{}\" has held this database cluster in backup mode since {}",
-            other.session, other.created_at
-        ),
-    )
-    .hint(
-        "Wait for it, end it with backup_abort or by take_over: true, or give concurrent: true to have both.",
-    ))
-}
-
-/// The sessions that hold this database cluster in backup mode.
-fn others(task: &BackupStart, identity: &Identity) -> Result<Vec<SessionRecord>, Failure> {
-    let (mut records, _) = task.store.all().map_err(|error| error.explain())?;
-    records.retain(|record| {
-        record.server.system_identifier == identity.system_identifier
-            && matches!(record.state_now(), SessionState::InProgress | SessionState::Starting)
-    });
-    Ok(records)
-}
-
-/// Ends what an earlier play has left, if that is asked for. What it was is on record then.
-pub(super) fn take_over(task: &BackupStart, findings: &mut Findings) -> Result<(), Failure> {
-    if !task.take_over {
-        return Ok(());
-    }
-    for other in others(task, &findings.identity)? {
-        let reason = format!("session \"{}\" took over", task.session);
-        let client = Client::find(&task.store, &other.session, PATIENCE);
-        client.and_then(|client| client.abort(&reason)).map_err(|error| error.explain())?;
-        // The session is over; that its backup failed is for whoever looks later.
-        let _ = manifest::fail(&other, &reason);
-        findings.warnings.push(format!(
-            "session \"{}\" of {} was still in backup mode, and was ended",
-            other.session, other.created_at
-        ));
-    }
-    Ok(())
 }

@@ -53,6 +53,7 @@ fn rules(keep: Option<u64>, days: Option<i64>, named: &[&str]) -> Retention {
         keep,
         keep_for: days.map(TimeDelta::days),
         named: named.iter().map(|id| id.parse().unwrap()).collect(),
+        unfinished: true,
         grace: TimeDelta::seconds(DAY),
         now: now(),
     }
@@ -96,6 +97,21 @@ fn the_newest_complete_ones_are_kept() {
     assert_eq!(outcome(&rules(None, None, &[])), text("", "b5 b3 b2 b1"));
     // One that goes anyway does not take a place.
     assert_eq!(outcome(&rules(Some(2), None, &["b3"])), text("", "b5 b2 b1"));
+}
+
+#[test]
+fn one_that_never_got_its_wal_goes_after_the_grace() {
+    let standing = |rules: &Retention, state: &str, days: i64| {
+        let listed = listed(rules, list(&[backup("b1", state, days)])).unwrap();
+        let marked = ids(&listed.unwanted) == "b1";
+        (listed.catalogue.backups["b1"].standing, marked)
+    };
+    let rules = rules(None, None, &[]);
+    assert_eq!(standing(&rules, "stopped", 2), (Standing::Unwanted, true));
+    assert_eq!(standing(&rules, "stopped", 1), (Standing::Kept, false));
+    assert_eq!(standing(&rules, "uploading", 2), (Standing::Kept, false));
+    let rules = Retention { unfinished: false, ..rules };
+    assert_eq!(standing(&rules, "stopped", 2), (Standing::Kept, false));
 }
 
 #[test]
