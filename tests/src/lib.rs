@@ -21,6 +21,7 @@ pub mod ec2;
 pub mod imds;
 pub mod inside;
 pub mod log;
+pub mod moto;
 pub mod mount;
 pub mod need;
 pub mod nspawn;

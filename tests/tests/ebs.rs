@@ -2,11 +2,13 @@
 //! collection's playbooks.
 
 use std::collections::BTreeSet;
+use std::process::Command;
 use std::time::Duration;
 
 use backstay_tests::ansible::Running;
 use backstay_tests::place::User;
 use backstay_tests::scene::merge;
+use backstay_tests::server::Stop;
 use backstay_tests::{
     Ansible, Cloud, Core, Destination, Server, Volumes, Writer, amcheck, command, need, wait_until,
 };
@@ -183,4 +185,59 @@ fn kill(pid: u32) {
     for pid in all {
         command::signal(pid, Signal::SIGKILL);
     }
+}
+
+/// What the above is worth: the same cluster under the same load, its volumes taken one by one and without backup mode,
+/// as the console does it, does not come back whole. In some rounds it does, which is why people do it.
+#[test]
+fn single_snapshots_without_backup_mode_lose_transactions_or_do_not_start() {
+    if !need::can_run(need::root()) || !Volumes::possible() {
+        return;
+    }
+    let outcomes: Vec<Result<(), String>> = (0..4).map(one_by_one).collect();
+    let broken = outcomes.iter().filter(|outcome| outcome.is_err()).count();
+    eprintln!("{broken} of {} rounds were lost: {outcomes:?}", outcomes.len());
+    assert!(broken > 0, "every round came back whole: the tests of whole sets prove nothing");
+}
+
+/// One round; with the volumes in another order each time.
+fn one_by_one(round: usize) -> Result<(), String> {
+    let mut cloud = Cloud::of(17);
+    let writer = Writer::start(&cloud.scene.server, 2);
+    writer.wait_for(20);
+    let mut volumes = cloud.ids();
+    volumes.rotate_left(round % 3);
+    let before = cloud.scene.server.query("select pg_current_wal_flush_lsn()");
+    for volume in &volumes {
+        let _ = cloud.ec2().ask(&format!("Action=CreateSnapshot&VolumeId={volume}"));
+        // the next call takes a while, and the server goes on
+        writer.wait_for(50);
+        cloud.scene.server.execute("checkpoint");
+    }
+    let (ledger, _) = writer.stop_whatever_happened();
+    let server = &mut cloud.scene.server;
+    // the log of what comes back is not announced line by line: what it says is the result
+    server.announce_log("");
+    server.stop(Stop::Immediate);
+    for mounted in [&cloud.space, &cloud.wal, &cloud.data] {
+        command::run(Command::new("umount").arg(&mounted.mount_point));
+    }
+    let snapshots = cloud.ec2().snapshots();
+    for (mounted, name) in
+        [(&cloud.data, "data"), (&cloud.wal, "wal"), (&cloud.space, "data/tablespace 1")]
+    {
+        let taken = snapshots.iter().find(|found| found.volume == mounted.volume);
+        let _ = cloud.volumes.copy(&taken.expect("each was taken").id, name);
+    }
+    let server = &mut cloud.scene.server;
+    let _ = std::fs::remove_file(server.data_directory().join("postmaster.pid"));
+    let come_back = std::panic::AssertUnwindSafe(|| {
+        server.start();
+        let _ = ledger.assert_all_in(server, &before);
+        amcheck(server);
+    });
+    std::panic::catch_unwind(come_back).map_err(|panic| {
+        let text = panic.downcast_ref::<String>().cloned().unwrap_or_default();
+        text.lines().next().unwrap_or_default().to_owned()
+    })
 }
