@@ -100,8 +100,8 @@ fn take(cloud: &Cloud, moto: &Moto, machine: &Value) {
     volumes["other_volumes"] = json!([]);
     let elsewhere = Place::new();
     let taken = ask(
-        &moto,
-        &cloud,
+        moto,
+        cloud,
         "ebs_snapshot",
         &json!({
             "session": "main.b1",
