@@ -61,23 +61,32 @@ impl PostmasterPid {
 
     /// Whether the process still runs and serves this data directory.
     ///
-    /// After a crash the file stays and its number may be another process's by now. A server's working
-    /// directory is its data directory, so a process that is somewhere else is not the server. Where that
-    /// cannot be seen, for lack of privilege, a running process counts as the server: the careful answer.
+    /// After a crash the file stays, and so it does in a copy; its number may be another process's by now, and in the
+    /// copy of a container's files it is 1. A server's working directory is its data directory, so a process that is
+    /// somewhere else is not the server. Where that cannot be seen, for lack of privilege, a running process of the
+    /// data directory's owner counts as the server: the careful answer. Another user's cannot be it, since a server
+    /// refuses files that are not its user's own.
     #[must_use]
     pub fn is_running(&self) -> bool {
         let process = PathBuf::from(format!("/proc/{}", self.pid));
         if !process.exists() {
             return false;
         }
-        let identity = |path: &Path| fs::metadata(path).map(|at| (at.dev(), at.ino()));
-        match (identity(&process.join("cwd")), identity(&self.data_directory)) {
-            (Ok(working), Ok(data)) => working == data,
+        let Ok(data) = fs::metadata(&self.data_directory) else { return true };
+        match fs::metadata(process.join("cwd")) {
+            Ok(working) => (working.dev(), working.ino()) == (data.dev(), data.ino()),
             // It ended between the two looks.
-            (Err(error), _) if error.kind() == io::ErrorKind::NotFound => false,
-            _ => true,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => false,
+            Err(_) => user_of(&process).is_none_or(|user| user == data.uid()),
         }
     }
+}
+
+/// The effective user of a process, which everybody may know. The owner of its directory in `/proc` is root for some.
+fn user_of(process: &Path) -> Option<u32> {
+    let status = fs::read_to_string(process.join("status")).ok()?;
+    let users = status.lines().find_map(|line| line.strip_prefix("Uid:"))?;
+    users.split_whitespace().nth(1)?.parse().ok()
 }
 
 #[cfg(test)]
@@ -141,5 +150,10 @@ mod tests {
         assert!(file(own, &here).is_running());
         assert!(!file(own, elsewhere.path()).is_running(), "the number of another process");
         assert!(!file(i32::MAX, &here).is_running());
+        // where the directory of a process cannot be seen, its user can
+        let user = fs::metadata("/proc/self").unwrap().uid();
+        assert_eq!(user_of(Path::new("/proc/self")), Some(user));
+        assert_eq!(user_of(Path::new("/proc/1")), Some(0));
+        assert_eq!(user_of(elsewhere.path()), None);
     }
 }

@@ -32,7 +32,13 @@ impl ContainerScene {
     /// Of a new server like this.
     #[must_use]
     pub fn of(setup: &Setup) -> Self {
-        let server = ContainerServer::start(setup);
+        Self::around(ContainerServer::start(setup))
+    }
+
+    /// Of this server.
+    #[must_use]
+    pub fn around(server: ContainerServer) -> Self {
+        let setup = *server.setup();
         let login = merged(&setup.way.login(), &json!({"container": server.name()}));
         Self { backup: Backup::by(login, setup.major, &User::current()), server }
     }

@@ -1,5 +1,7 @@
 //! A server in a container.
 
+use std::path::Path;
+
 use super::{Docker, OWNER};
 use crate::inside::{Inside, Way, variables};
 use crate::log::ServerLog;
@@ -42,6 +44,7 @@ pub struct ContainerServer {
     setup: Setup,
     image: String,
     name: &'static str,
+    mounts: Vec<String>,
     log: ServerLog,
     docker: Docker,
 }
@@ -54,12 +57,28 @@ impl ContainerServer {
     /// When one of them, or the server, does not start.
     #[must_use]
     pub fn start(setup: &Setup) -> Self {
+        Self::start_on(setup, &[])
+    }
+
+    /// The same with these directories of the host in it: each with the path at
+    /// which the container has it. The server's files go into `/var/lib/pg`.
+    ///
+    /// # Panics
+    ///
+    /// As [`ContainerServer::start`].
+    #[must_use]
+    pub fn start_on(setup: &Setup, directories: &[(&Path, &str)]) -> Self {
+        let mount = |(host, inside): &(&Path, &str)| {
+            std::os::unix::fs::chown(host, Some(OWNER), Some(OWNER)).expect("root may");
+            format!("--mount=type=bind,source={},target={inside}", host.display())
+        };
+        let mounts = directories.iter().map(mount).collect();
         let docker = Docker::start();
         let image = docker.import(setup.major);
         let mut log = ServerLog::at(&docker.place().join("server.log"));
         // to us, who ask until it lets us in
         log.announce("the database system is");
-        let server = Self { setup: *setup, image, name: "database", log, docker };
+        let server = Self { setup: *setup, image, name: "database", mounts, log, docker };
         server.create();
         server
     }
@@ -84,6 +103,7 @@ impl ContainerServer {
             Data::Layer => None,
         };
         run.extend(mount.as_deref());
+        run.extend(self.mounts.iter().map(String::as_str));
         run.extend([self.image.as_str(), "/serve"]);
         self.docker.run(&run);
         self.wait_until_ready();

@@ -63,6 +63,8 @@ pub struct Facts {
     pub port: u16,
     /// Whether the primary writes full pages; checked on a standby.
     pub full_page_writes: bool,
+    /// Whether the server flushes what it writes (`fsync`).
+    pub fsync: bool,
     /// Settings recovery needs at least as large.
     pub recovery_settings: BTreeMap<String, String>,
     /// Slots that can still be made.
@@ -138,7 +140,7 @@ impl Server {
                         c.full_page_writes, \
                         pg_catalog.current_setting('max_replication_slots')::int8 \
                           - (SELECT pg_catalog.count(*) FROM pg_catalog.pg_replication_slots), \
-                        c.checkpoint_lsn \
+                        c.checkpoint_lsn, pg_catalog.current_setting('fsync')::bool \
                  FROM pg_catalog.pg_control_system() s, pg_catalog.pg_control_checkpoint() c",
                 &[],
             )
@@ -217,5 +219,6 @@ fn facts_from(
         recovery_settings,
         free_slots: get(row, 13, doing)?,
         checkpoint_lsn: lsn(row, 14, doing)?,
+        fsync: get(row, 15, doing)?,
     })
 }

@@ -47,6 +47,7 @@ pub(crate) fn examine(task: &BackupStart) -> Result<Findings, Failure> {
     full_pages_on_a_standby(&facts, &identity)?;
     a_slot_is_free(task, &facts)?;
     let mut warnings = vec![];
+    warnings.extend(unflushed(&facts));
     archiving_works(task, &mut server, &facts, &mut warnings)?;
     earlier::check_alone(task, &identity)?;
     let tablespaces = server.tablespaces().map_err(|error| error.explain())?;
@@ -175,6 +176,14 @@ fn full_pages_on_a_standby(facts: &Facts, identity: &Identity) -> Result<(), Fai
         "the primary runs with full_page_writes = off, so a backup of its standby would be corrupt";
     Err(Failure::new("invalid_argument", text)
         .hint("Switch full_page_writes on at the primary and run CHECKPOINT there, or back up the primary itself."))
+}
+
+/// A copy of files has what the kernel holds, one of blocks has not: there the checkpoint of the start wrote nothing for
+/// sure. A restore finds it out, which is late.
+fn unflushed(facts: &Facts) -> Option<String> {
+    let text = "the server runs with fsync = off: a snapshot of its volumes may lack what was written before the backup; \
+                set fsync = on, or let the provider files copy it";
+    (!facts.fsync).then(|| text.to_owned())
 }
 
 fn a_slot_is_free(task: &BackupStart, facts: &Facts) -> Result<(), Failure> {
