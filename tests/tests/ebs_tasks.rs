@@ -8,7 +8,7 @@ use std::time::Duration;
 use backstay_tests::ec2::Key;
 use backstay_tests::imds::Credentials;
 use backstay_tests::scene::{Reply, merge, session};
-use backstay_tests::{Cloud, Place, Volumes};
+use backstay_tests::{Ansible, Cloud, Core, Place, Volumes};
 use serde_json::{Value, json};
 
 fn cloud() -> Option<Cloud> {
@@ -294,4 +294,91 @@ fn check_mode_asks_and_takes_nothing() {
     task["backstay.postgresql.ebs_snapshot"]["secret_key"] = json!("x");
     cloud.ask(&task).assert_tells(&["not_authorized"], "on", &["CreateSnapshots"]);
     assert!(there(&cloud).is_empty());
+}
+
+#[test]
+fn locks_tags_and_fast_restores_are_as_they_are_asked_for() {
+    let Some(cloud) = cloud() else { return };
+    cloud.ec2().edit_volume(&cloud.data.volume, |volume| {
+        let _ = volume.tags.insert("cost".to_owned(), "orders".to_owned());
+        let _ = volume.tags.insert("team".to_owned(), "of the volume".to_owned());
+    });
+    let wishes = json!({
+        "copy_tags": true,
+        "tags": {"team": "db"},
+        "description": "before the release",
+        "lock_mode": "governance",
+        "lock_duration": 7,
+        "fast_restore_zones": ["eu-central-1a"],
+    });
+    cloud.start("b1");
+    // that a lock failed is told, and the backup is whole
+    let _ = cloud.ec2().on("LockSnapshot").pass_times(2).fail_times(1, "UnauthorizedOperation");
+    let reply = cloud.snapshot("b1", &wishes).ok();
+    let warnings = reply.result["warnings"].to_string();
+    assert!(warnings.contains("could not be locked"), "{warnings}");
+    let taken = cloud.ec2().snapshots();
+    assert_eq!(taken.iter().filter(|found| found.lock.is_some()).count(), 2);
+    for snapshot in &taken {
+        assert_eq!(snapshot.tags["team"], "db");
+        assert_eq!(snapshot.description, "before the release");
+        assert_eq!(snapshot.fast_restore, ["eu-central-1a"]);
+        let cost = snapshot.tags.get("cost").map(String::as_str);
+        assert_eq!(cost, (snapshot.volume == cloud.data.volume).then_some("orders"));
+        assert!(
+            snapshot
+                .lock
+                .as_ref()
+                .is_none_or(|lock| lock.mode == "governance" && lock.duration == 7)
+        );
+    }
+    cloud.stop_and_fetch("b1");
+    let _ = cloud.ask(&cloud.task("ebs_snapshot_wait", "b1", &json!({"delay": 1}))).ok();
+    // a lock holds against ebs_expire, which says so and goes on with the others
+    let options = json!({"backup_ids": ["b1"], "grace": 0});
+    let reply = cloud.ask(&cloud.of_repository("ebs_expire", &options)).ok();
+    assert_eq!(reply.result["refused"].as_array().map(Vec::len), Some(2), "{:#}", reply.result);
+    assert!(reply.result["refused"].to_string().contains("is locked"), "{:#}", reply.result);
+    assert_eq!(cloud.ec2().snapshots().len(), 2);
+    assert_eq!(cloud.scene.manifest("b1")["state"], json!("expired"));
+    // when the locks are over, the next run has the rest
+    for snapshot in cloud.ec2().snapshots() {
+        cloud.ec2().edit_snapshot(&snapshot.id, |found| found.lock = None);
+    }
+    let run = cloud.ask(&cloud.of_repository("ebs_expire", &json!({}))).ok();
+    assert_eq!(run.result["changed"], json!(true));
+    assert!(cloud.ec2().snapshots().is_empty());
+
+    cloud.start("b2");
+    let wrong = [
+        (json!({"lock_duration": 7}), "lock_mode"),
+        (json!({"lock_mode": "compliance"}), "lock_duration"),
+        (json!({"lock_mode": "governance", "lock_duration": 0}), "it is 0"),
+        (json!({"tags": {"backstay:cluster": "other"}}), "backstay:cluster"),
+    ];
+    for (options, text) in wrong {
+        let reply = cloud.snapshot("b2", &options);
+        assert_eq!(reply.result["error_kind"], json!("invalid_argument"), "{options}");
+        assert!(reply.message().contains(text), "{}", reply.message());
+    }
+}
+
+/// Who waits for an hour is told how far it is.
+#[test]
+fn a_play_that_waits_says_how_far_the_upload_is() {
+    let Some(cloud) = cloud() else { return };
+    let _ = cloud.ec2().on("CreateSnapshots").pending_for(Duration::from_secs(26));
+    cloud.start("b1");
+    let _ = cloud.snapshot("b1", &json!({})).ok();
+    cloud.stop_and_fetch("b1");
+    let variables = cloud.volumes.variables();
+    let ansible = variables
+        .iter()
+        .fold(Ansible::local(Core::Oldest), |ansible, (name, value)| ansible.env(name, value));
+    let task = cloud.of_repository("ebs_snapshot_wait", &json!({"backup_id": "b1", "delay": 1}));
+    let run = ansible.tasks(&json!([task])).ok();
+    assert_eq!(run.task("ebs_snapshot_wait").text("state"), "completed");
+    let told = run.output.lines().find(|line| line.contains(" % uploaded, about"));
+    let told = told.unwrap_or_else(|| panic!("nothing was told:\n{}", run.output));
+    assert!(told.starts_with("target: snapshots ") && told.contains(" s left"), "{told}");
 }
