@@ -1,4 +1,4 @@
-//! Docker: an engine of the test's own, and servers in its containers.
+//! Docker, and Podman: an engine of the test's own, and servers in its containers.
 //!
 //! ```no_run
 //! use backstay_tests::docker::{ContainerServer, Data, Setup};
@@ -33,11 +33,21 @@ pub use server::{ContainerServer, Data, Setup};
 /// How long the engine may take for anything it does.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// Whose engine it is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Engine {
+    /// Docker's.
+    Docker,
+    /// Podman's, whose programs and socket take the same words.
+    Podman,
+}
+
 /// A Docker engine with a socket, containers and images of its own, which
 /// leaves the machine's network alone. Its containers go with it.
 #[derive(Debug)]
 pub struct Docker {
-    dockerd: Child,
+    engine: Engine,
+    server: Child,
     program: PathBuf,
     // dropped in this order: what is left of containers and mounts, then the files
     _undo: Undo,
@@ -54,7 +64,22 @@ impl Docker {
     #[track_caller]
     #[must_use]
     pub fn possible() -> bool {
-        let programs = ["dockerd", "docker", "debootstrap"].into_iter().map(crate::need::program);
+        Self::possible_of(Engine::Docker)
+    }
+
+    /// The same of either engine.
+    ///
+    /// # Panics
+    ///
+    /// In CI, when a program is missing.
+    #[track_caller]
+    #[must_use]
+    pub fn possible_of(engine: Engine) -> bool {
+        let programs = match engine {
+            Engine::Docker => ["dockerd", "docker", "debootstrap"],
+            Engine::Podman => ["podman", "runc", "debootstrap"],
+        };
+        let programs = programs.into_iter().map(crate::need::program);
         let found = std::iter::once(crate::need::root()).chain(programs).collect();
         crate::need::can_run(found) && crate::need::is_allowed(Self::probe())
     }
@@ -80,49 +105,69 @@ impl Docker {
     ///
     /// When it does not start, with its log.
     #[must_use]
-    pub fn start() -> Self {
+    pub fn start(engine: Engine) -> Self {
         let place = Place::new();
         let undo = Undo::with(&undo(place.path()));
-        let log = fs::File::create(place.join("dockerd.log")).expect("a file in the test's place");
-        let dockerd = find("dockerd").expect("asked for by possible()");
-        let mut dockerd = tied(dockerd, &User::current());
-        for (option, name) in [("data-root", "d"), ("exec-root", "e"), ("pidfile", "dockerd.pid")] {
-            dockerd.arg(format!("--{option}={}", place.join(name).display()));
-        }
-        dockerd.arg(format!("--host=unix://{}", place.join("engine").display()));
-        dockerd.args(["--bridge=none", "--iptables=false", "--ip6tables=false", "--ip-masq=false"]);
-        // a control group that can be told from others' when the test is killed
-        dockerd.args(["--exec-opt=native.cgroupdriver=cgroupfs", "--shutdown-timeout=5"]);
-        dockerd.arg(format!("--cgroup-parent=/{}", group(place.path())));
-        // its configuration file is for the machine's own engine
-        dockerd.arg(format!("--config-file={}", place.join("dockerd.json").display()));
-        fs::write(place.join("dockerd.json"), "{}").expect("a file in the test's place");
-        dockerd.stdout(log.try_clone().expect("a second handle")).stderr(log);
-        let dockerd = dockerd.spawn().expect("setpriv can be started");
-        let program = find("docker").expect("asked for by possible()");
-        let mut engine = Self { dockerd, program, _undo: undo, place };
-        engine.wait_for_answer();
-        engine
+        let log = fs::File::create(place.join("engine.log")).expect("a file in the test's place");
+        let program = match engine {
+            Engine::Docker => find("docker"),
+            Engine::Podman => find("podman"),
+        };
+        let program = program.expect("asked for by possible()");
+        let mut server = match engine {
+            Engine::Docker => dockerd(&place),
+            Engine::Podman => {
+                let mut podman = tied(&program, &User::current());
+                podman.args(podman_options(&place)).args(["system", "service", "--time=0"]);
+                podman.arg(socket(&place));
+                podman
+            }
+        };
+        server.stdout(log.try_clone().expect("a second handle")).stderr(log);
+        let server = server.spawn().expect("setpriv can be started");
+        let mut started = Self { engine, server, program, _undo: undo, place };
+        started.wait_for_answer();
+        started
     }
 
     fn wait_for_answer(&mut self) {
-        wait_until("the Docker engine answers", PATIENCE, || {
-            let gone = self.dockerd.try_wait().expect("our own child").is_some();
-            assert!(!gone, "dockerd ended:\n{}", self.log());
-            self.command(&["version"]).output().is_ok_and(|output| output.status.success())
+        wait_until("the engine answers", PATIENCE, || {
+            let gone = self.server.try_wait().expect("our own child").is_some();
+            assert!(!gone, "the engine ended:\n{}", self.log());
+            let socket = self.place.join("engine").exists();
+            socket
+                && self.command(&["version"]).output().is_ok_and(|output| output.status.success())
         });
     }
 
     /// What the engine said so far.
     #[must_use]
     pub fn log(&self) -> String {
-        fs::read_to_string(self.place.join("dockerd.log")).unwrap_or_default()
+        fs::read_to_string(self.place.join("engine.log")).unwrap_or_default()
     }
 
-    /// `DOCKER_HOST` and what clients need there to find this engine.
+    /// `DOCKER_HOST` or `CONTAINER_HOST`, and what clients need there to find this engine.
     #[must_use]
     pub fn variable(&self) -> (&'static str, String) {
-        ("DOCKER_HOST", format!("unix://{}", self.place.join("engine").display()))
+        let name = match self.engine {
+            Engine::Docker => "DOCKER_HOST",
+            Engine::Podman => "CONTAINER_HOST",
+        };
+        (name, socket(&self.place))
+    }
+
+    /// What a container needs besides: what the engine was told already, or what
+    /// a machine with fewer rights than root's cannot give.
+    #[must_use]
+    pub fn run_options(&self) -> Vec<String> {
+        match self.engine {
+            Engine::Docker => vec![],
+            Engine::Podman => vec![
+                format!("--cgroup-parent=/{}", group(self.place.path())),
+                "--ulimit=nofile=1024:1024".to_owned(),
+                "--ulimit=nproc=1000:1000".to_owned(),
+            ],
+        }
     }
 
     /// The directory of its files; others may pass through it.
@@ -136,12 +181,20 @@ impl Docker {
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut docker = Command::new(&self.program);
         for (name, _) in std::env::vars_os() {
-            if name.to_string_lossy().starts_with("DOCKER_") {
+            let text = name.to_string_lossy();
+            if text.starts_with("DOCKER_") || text.starts_with("CONTAINER_") {
                 docker.env_remove(name);
             }
         }
-        let (name, value) = self.variable();
-        docker.env(name, value).env("HOME", self.place.path()).args(arguments);
+        match self.engine {
+            Engine::Docker => {
+                let (name, value) = self.variable();
+                docker.env(name, value);
+            }
+            // it needs no service
+            Engine::Podman => drop(docker.args(podman_options(&self.place))),
+        }
+        docker.env("HOME", self.place.path()).args(arguments);
         docker
     }
 
@@ -166,17 +219,54 @@ impl Drop for Docker {
             }
         }
         // the first signal lets it end containerd as well
-        if let Some(pid) = crate::command::descendants(self.dockerd.id()).first() {
+        if let Some(pid) = crate::command::descendants(self.server.id()).first() {
             signal(*pid, Signal::SIGTERM);
         }
-        signal(self.dockerd.id(), Signal::SIGTERM);
+        signal(self.server.id(), Signal::SIGTERM);
         let begun = std::time::Instant::now();
-        while begun.elapsed() < PATIENCE && matches!(self.dockerd.try_wait(), Ok(None)) {
+        while begun.elapsed() < PATIENCE && matches!(self.server.try_wait(), Ok(None)) {
             std::thread::sleep(Duration::from_millis(20));
         }
-        let _ = self.dockerd.kill();
-        let _ = self.dockerd.wait();
+        let _ = self.server.kill();
+        let _ = self.server.wait();
     }
+}
+
+fn socket(place: &Place) -> String {
+    format!("unix://{}", place.join("engine").display())
+}
+
+fn dockerd(place: &Place) -> Command {
+    let mut dockerd = tied(find("dockerd").expect("asked for by possible()"), &User::current());
+    for (option, name) in [("data-root", "d"), ("exec-root", "e"), ("pidfile", "dockerd.pid")] {
+        dockerd.arg(format!("--{option}={}", place.join(name).display()));
+    }
+    dockerd.arg(format!("--host={}", socket(place)));
+    dockerd.args(["--bridge=none", "--iptables=false", "--ip6tables=false", "--ip-masq=false"]);
+    // a control group that can be told from others' when the test is killed
+    dockerd.args(["--exec-opt=native.cgroupdriver=cgroupfs", "--shutdown-timeout=5"]);
+    dockerd.arg(format!("--cgroup-parent=/{}", group(place.path())));
+    // its configuration file is for the machine's own engine
+    dockerd.arg(format!("--config-file={}", place.join("dockerd.json").display()));
+    fs::write(place.join("dockerd.json"), "{}").expect("a file in the test's place");
+    dockerd
+}
+
+fn podman_options(place: &Place) -> Vec<String> {
+    let own = [("root", "d"), ("runroot", "e"), ("tmpdir", "t")];
+    let mut options: Vec<String> = own
+        .iter()
+        .map(|(option, name)| format!("--{option}={}", place.join(name).display()))
+        .collect();
+    // crun does not run where both kinds of control groups are mounted
+    let fixed = [
+        "--cgroup-manager=cgroupfs",
+        "--events-backend=none",
+        "--storage-driver=overlay",
+        "--runtime=runc",
+    ];
+    options.extend(fixed.map(str::to_owned));
+    options
 }
 
 /// The control group of an engine's containers.
@@ -197,7 +287,7 @@ fn undo(place: &Path) -> String {
          \x20 [ ! -e $g/cgroup.procs ] || xargs -r kill -KILL <$g/cgroup.procs 2>/dev/null\n\
          done\n\
          for p in /proc/[0-9]*; do\n\
-         \x20 tr '\\0' ' ' 2>/dev/null <$p/cmdline | grep -qE '^[^ ]*(dockerd|containerd|containerd-shim[^ ]*) .*{place}/' && kill -KILL ${{p#/proc/}} 2>/dev/null\n\
+         \x20 tr '\\0' ' ' 2>/dev/null <$p/cmdline | grep -qE '^[^ ]*(dockerd|containerd|containerd-shim[^ ]*|podman|conmon) .*{place}/' && kill -KILL ${{p#/proc/}} 2>/dev/null\n\
          done\n\
          for attempt in 1 2 3 4 5; do\n\
          \x20 awk '{{print $5}}' /proc/self/mountinfo | grep -F '{place}/' | sort -r | xargs -r -n 1 umount -l 2>/dev/null\n\
@@ -206,8 +296,8 @@ fn undo(place: &Path) -> String {
          \x20 [ -n \"$left\" ] || exit 0\n\
          \x20 sleep 0.2\n\
          done\n\
-         echo 'left of the Docker engine in {place}:' \"$left\" >&2\n\
+         echo 'left of the engine in {place}:' \"$left\" >&2\n\
          exit 1\n\
-         # the Docker engine in {place}\n"
+         # the engine in {place}\n"
     )
 }

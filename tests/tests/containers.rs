@@ -2,7 +2,7 @@
 //! own socket or network, their files through its mounts.
 
 use backstay_tests::docker::scene::{ask, assert_restores, restore_task};
-use backstay_tests::docker::{Data, Setup};
+use backstay_tests::docker::{Data, Engine, Setup};
 use backstay_tests::inside::{Inside, Way};
 use backstay_tests::place::User;
 use backstay_tests::scene::{merged, session};
@@ -53,8 +53,13 @@ fn a_server_is_found_by_the_beginning_of_an_id_and_proves_who_it_is_by_password(
     if !Docker::possible() {
         return;
     }
-    let setup =
-        Setup { major: 16, data: Data::Bind, way: Way::Scram, initdb: "--waldir=/srv/pg/wal" };
+    let setup = Setup {
+        major: 16,
+        data: Data::Bind,
+        way: Way::Scram,
+        initdb: "--waldir=/srv/pg/wal",
+        ..Setup::default()
+    };
     let story = ContainerScene::of(&setup);
     story.add_tablespace("/srv/pg/ts1");
     let id: String = story.server.id().chars().take(12).collect();
@@ -125,4 +130,28 @@ fn volume_info_names_what_the_container_is_on() {
     for text in ["/var/lib/pg/data", "overlay"] {
         assert!(reply.message().contains(text), "\"{text}\" is not in: {}", reply.message());
     }
+}
+
+/// Podman's socket answers as Docker's does, which its clients rely on, and so do we.
+#[test]
+fn a_server_in_podman_is_saved_and_its_restart_is_noticed() {
+    if !Docker::possible_of(Engine::Podman) {
+        return;
+    }
+    let setup = Setup { engine: Engine::Podman, major: 15, ..Setup::default() };
+    let mut story = ContainerScene::of(&setup);
+    story.assert_saves("b1", &json!({}), None);
+    let reply = story.ask(&story.backup.start(&json!({"container": "no-such", "backup_id": "b2"})));
+    assert_eq!(reply.result["error_kind"], json!("container_not_found"), "{:#}", reply.result);
+    story.server.announce_log("terminating connection");
+    let name = story.server.name().to_owned();
+    let _ = story.start("b3", &json!({}));
+    story.server.docker().run(&["pause", &name]);
+    story.assert_lost("b3", &[&name, "paused"]);
+    story.server.docker().run(&["unpause", &name]);
+    story.server.inside().wait_until_left();
+    let _ = story.start("b4", &json!({}));
+    story.server.docker().run(&["restart", "--time=2", &name]);
+    story.server.wait_until_ready();
+    story.assert_lost("b4", &[&name, "restarted"]);
 }

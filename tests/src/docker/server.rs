@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{Docker, OWNER};
+use super::{Docker, Engine, OWNER};
 use crate::inside::{Inside, Way, variables};
 use crate::log::ServerLog;
 
@@ -20,6 +20,8 @@ pub enum Data {
 /// What a server in a container is to be like.
 #[derive(Clone, Copy, Debug)]
 pub struct Setup {
+    /// In whose container it is.
+    pub engine: Engine,
     /// Its major version.
     pub major: u32,
     /// Where its files are.
@@ -32,7 +34,7 @@ pub struct Setup {
 
 impl Default for Setup {
     fn default() -> Self {
-        Self { major: 18, data: Data::Volume, way: Way::Peer, initdb: "" }
+        Self { engine: Engine::Docker, major: 18, data: Data::Volume, way: Way::Peer, initdb: "" }
     }
 }
 
@@ -73,7 +75,7 @@ impl ContainerServer {
             format!("--mount=type=bind,source={},target={inside}", host.display())
         };
         let mounts = directories.iter().map(mount).collect();
-        let docker = Docker::start();
+        let docker = Docker::start(setup.engine);
         let image = docker.import(setup.major);
         let mut log = ServerLog::at(&docker.place().join("server.log"));
         // to us, who ask until it lets us in
@@ -104,6 +106,8 @@ impl ContainerServer {
         };
         run.extend(mount.as_deref());
         run.extend(self.mounts.iter().map(String::as_str));
+        let options = self.docker.run_options();
+        run.extend(options.iter().map(String::as_str));
         run.extend([self.image.as_str(), "/serve"]);
         self.docker.run(&run);
         self.wait_until_ready();
