@@ -19,7 +19,7 @@ const STARTERS: usize = 8;
 /// Calls a second that the API answers, and after a rest as many at once.
 const RATE: u32 = 10;
 /// How often a call may be refused before it is answered, on average. A host that doubles its pauses is refused some
-/// six times in the half minute that the hundred take together; 2.5 were measured on average. One that came back
+/// six times in the half minute that the hundred take together; 1.3 to 2.5 were measured on average. One that came back
 /// twice a second would be refused 15 times.
 const REFUSED: usize = 5;
 
@@ -73,8 +73,9 @@ fn assert_within_the_limit(calls: &[Logged]) {
         |call: &&Logged| call.outcome == Outcome::Refused("RequestLimitExceeded".into());
     let (refused, answered): (Vec<&Logged>, Vec<&Logged>) = calls.iter().partition(is_refused);
     let window = Duration::from_secs(10);
-    // what the bucket held at first, what came into it, and as much for calls that waited before they were counted
-    let most = usize::try_from(RATE * 10 + 2 * RATE).expect("a small number");
+    // what the bucket held at first, what came into it, and three seconds' more: calls are logged as they come, and wait
+    // for their turn. Without a throttle it would be nearly all of them.
+    let most = usize::try_from(RATE + 10 * RATE + 3 * RATE).expect("a small number");
     for first in &answered {
         let within =
             |call: &&&Logged| call.at.duration_since(first.at).is_ok_and(|later| later <= window);
@@ -82,8 +83,8 @@ fn assert_within_the_limit(calls: &[Logged]) {
         assert!(count <= most, "{count} calls were answered within {window:?}");
     }
     eprintln!("{} calls were answered, {} refused", answered.len(), refused.len());
-    // one that takes the snapshots, one for the record: nothing is asked twice that was answered
-    assert_eq!(answered.len(), 2 * HOSTS);
+    // one that takes the snapshots, one for the record, which a host may give up: what was answered is not asked again
+    assert!(answered.len() <= 2 * HOSTS, "{} calls were answered", answered.len());
     let most = REFUSED * answered.len();
     assert!(refused.len() <= most, "{} calls were refused, more than {most}", refused.len());
 }
