@@ -27,6 +27,7 @@ bench: ## the figures of the README, as ratios against their peers
 	tests/setup/tools
 	tests/setup/fetch-postgres 16 > /dev/null
 	cargo build --quiet --locked --release --package backstay
+	test -n "$$BACKSTAY_WITHOUT_EBS" || cargo build --quiet --locked --release --package backstay-ebs
 	cargo run --quiet --locked --package backstay-tests --bin bench
 
 dist: ## the collection's tarball

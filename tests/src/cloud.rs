@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use crate::backup::task;
 use crate::command::tied;
 use crate::scene::{Asked, Reply, Scene, merge, request};
+use crate::server::Builder;
 use crate::volumes::{Format, Mounted, Volumes};
 use crate::{Ec2, Server, collection};
 
@@ -29,13 +30,18 @@ impl Cloud {
     /// Of a new server of this major.
     #[must_use]
     pub fn of(major: u32) -> Self {
+        Self::with(Server::builder().major(major))
+    }
+
+    /// Of a new server that is otherwise like this.
+    #[must_use]
+    pub fn with(server: Builder) -> Self {
         let volumes = Volumes::start();
         let data = volumes.add("data", Format::Xfs);
         let wal = volumes.add("wal", Format::Ext4);
         let space = volumes.add("data/tablespace 1", Format::Ext4);
         let _ = volumes.add_unused(1);
-        let server = Server::builder()
-            .major(major)
+        let server = server
             .data_parent(&data.mount_point)
             .tablespaces(1)
             .wal_directory(&wal.mount_point.join("wal"))

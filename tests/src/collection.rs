@@ -53,13 +53,16 @@ pub fn executable() -> PathBuf {
 /// When the collection was staged without it.
 #[must_use]
 pub fn executable_of(module: &str) -> PathBuf {
-    let executable = executable();
     if !module.starts_with("ebs_") {
-        return executable;
+        return executable();
     }
-    let other = executable.with_file_name("backstay-ebs");
-    assert!(other.is_file(), "the collection was staged without {}", other.display());
-    other
+    ebs_executable().expect("the collection was staged with backstay-ebs")
+}
+
+/// `backstay-ebs`, unless the collection was staged without it.
+#[must_use]
+pub fn ebs_executable() -> Option<PathBuf> {
+    Some(executable().with_file_name("backstay-ebs")).filter(|path| path.is_file())
 }
 
 /// Builds the collection's tarball as it is released; gives its path.

@@ -18,7 +18,9 @@ const PER_VOLUME: (&str, Duration) =
     ("SnapshotCreationPerVolumeRateExceeded", Duration::from_secs(15));
 /// Between two look-ups of a set whose answer was lost.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
-/// The longest pause between two calls; the first is half a second, each twice the one before.
+/// The longest that the first pause between two calls may be, and the longest of all: as the SDK has it for calls that
+/// it repeats by itself.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(20);
 
 /// What is to be taken.
@@ -112,23 +114,29 @@ impl Taking<'_> {
         {
             return Ok(set);
         }
-        let mut lost = 0;
+        let (mut lost, mut facts) = (0, None);
         for attempt in 1_u32.. {
             self.go_on()?;
-            let (made, facts) = self.ec2.create_snapshots(&call(self.order, attempt));
+            // Hosts that have been refused ask for what matters first: their calls share one limit.
+            let (made, seen) = self.ec2.create_snapshots(&call(self.order, attempt), attempt == 1);
+            facts = facts.or(seen);
             let error = match made {
-                Ok(made) => return self.judge(Set::new(made), facts, false),
+                Ok(made) => {
+                    let facts = facts.map_or_else(|| self.facts(), Ok);
+                    return self.judge(Set::new(made), facts, false);
+                }
                 Err(error) => error,
             };
             if let Some(set) = self.after(&error, &mut lost)? {
                 return Ok(set);
             }
-            if self.begun.elapsed() >= self.order.patience {
+            let left = self.order.patience.saturating_sub(self.begun.elapsed());
+            if left.is_zero() {
                 let seconds = self.order.patience.as_secs();
                 return Err(EbsError::Timeout { seconds, last: Box::new(error) });
             }
             if !error.is_lost() {
-                self.pause(pause_after(&error, attempt))?;
+                self.pause(pause_after(&error, attempt).min(left))?;
             }
         }
         Err(EbsError::Ended("more attempts than can be counted".to_owned()))
@@ -188,9 +196,7 @@ impl Taking<'_> {
                 let kept = sets.remove(index);
                 let rest: Vec<_> = sets.into_iter().flat_map(Set::into_snapshots).collect();
                 let remain = self.delete(&rest);
-                let facts =
-                    self.ec2.describe_volumes(&[Filter::Instance(self.order.instance_id.clone())]);
-                let mut set = self.judge(kept, facts, true)?;
+                let mut set = self.judge(kept, self.facts(), true)?;
                 set.warnings.extend(orphans(&remain));
                 return Ok(Some(set));
             }
@@ -200,6 +206,10 @@ impl Taking<'_> {
             }
             self.pause(LOOK_EVERY.min(time))?;
         }
+    }
+
+    fn facts(&self) -> Result<Vec<Volume>, EbsError> {
+        self.ec2.describe_volumes(&[Filter::Instance(self.order.instance_id.clone())])
     }
 
     /// Failure mode F10: a set of which something is missing or broken is one failed snapshot.
@@ -279,16 +289,14 @@ fn orphans(ids: &[String]) -> Vec<String> {
     )]
 }
 
-/// Doubling, and anything between half of it and all of it, so that many hosts that were refused together do not
-/// come back together.
+/// Anything from nothing to a bound that doubles, so that many hosts that were refused together spread out, however
+/// few calls there are for them.
 fn pause_after(error: &EbsError, attempt: u32) -> Duration {
     if error.code() == Some(PER_VOLUME.0) {
         return PER_VOLUME.1;
     }
-    let whole = Duration::from_millis(500)
-        .saturating_mul(1_u32.checked_shl(attempt.saturating_sub(1)).unwrap_or(u32::MAX))
-        .min(LONGEST_PAUSE);
-    whole / 2 + (whole / 2).mul_f64(chance())
+    let factor = 1_u32.checked_shl(attempt.saturating_sub(1)).unwrap_or(u32::MAX);
+    FIRST_PAUSE.saturating_mul(factor).min(LONGEST_PAUSE).mul_f64(chance())
 }
 
 /// From 0 to 1, other for each process and moment; nothing depends on its quality.
@@ -310,9 +318,13 @@ mod tests {
             message: String::new(),
         };
         let throttled = refused("RequestLimitExceeded");
-        for (attempt, least, most) in [(1, 250, 500), (2, 500, 1000), (40, 10_000, 20_000)] {
-            let pause = pause_after(&throttled, attempt).as_millis();
-            assert!((least..=most).contains(&pause), "{attempt}: {pause}");
+        for (attempt, most) in [(1, 1), (2, 2), (5, 16), (6, 20), (40, 20)] {
+            let pauses: Vec<_> = (0..100).map(|_| pause_after(&throttled, attempt)).collect();
+            let most = Duration::from_secs(most);
+            assert!(pauses.iter().all(|pause| *pause <= most), "{attempt}: {pauses:?}");
+            // near the bound and far from it: hosts that come together do not stay together
+            assert!(pauses.iter().any(|pause| *pause > most / 2), "{attempt}: {pauses:?}");
+            assert!(pauses.iter().any(|pause| *pause < most / 2), "{attempt}: {pauses:?}");
         }
         let volume = refused("SnapshotCreationPerVolumeRateExceeded");
         assert_eq!(pause_after(&volume, 1), Duration::from_secs(15));

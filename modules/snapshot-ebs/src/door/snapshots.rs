@@ -54,23 +54,27 @@ pub(super) fn sdk_filters(wanted: &[Filter]) -> Vec<SdkFilter> {
 }
 
 impl Ec2 {
-    /// One call for all volumes, and beside it, in the same time, what is known of them. The second is for the
-    /// record only: that it failed is told, but is no failure.
+    /// One call for all volumes and, with `look`, beside it and in the same time, one for what is known of them.
+    ///
+    /// The second is for the record only, and tried once: where EC2 takes no more calls, each try would take the
+    /// place of somebody's snapshots.
     pub(crate) fn create_snapshots(
         &self,
         call: &SnapshotCall,
-    ) -> (Result<Vec<Snapshot>, EbsError>, Result<Vec<Volume>, EbsError>) {
-        let volumes = std::cell::RefCell::new(Ok(vec![]));
-        let action = "CreateSnapshots";
-        let made = self.call(action, |clients| {
+        look: bool,
+    ) -> (Result<Vec<Snapshot>, EbsError>, Option<Vec<Volume>>) {
+        let volumes = std::cell::Cell::new(None);
+        let made = self.call("CreateSnapshots", |clients| {
             let (volumes, call) = (&volumes, call.clone());
             async move {
                 let instance = [Filter::Instance(call.instance_id.clone())];
-                let describe = super::volumes::describe(&clients.again, &instance);
+                let create = request(&clients.once, &call, false).send();
+                if !look {
+                    return create.await;
+                }
                 let (made, found) =
-                    tokio::join!(request(&clients.once, &call, false).send(), describe);
-                *volumes.borrow_mut() =
-                    found.map_err(|error| super::failed("DescribeVolumes", &error));
+                    tokio::join!(create, super::volumes::describe(&clients.once, &instance));
+                volumes.set(found.ok());
                 made
             }
         });

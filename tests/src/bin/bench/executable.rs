@@ -1,9 +1,11 @@
 //! The executable: its size, and how soon it answers.
 
 use std::io::{Read, Write};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
+use backstay_tests::collection::{ebs_executable, executable};
 use backstay_tests::place::{Place, User};
 use serde_json::json;
 
@@ -16,8 +18,6 @@ const STARTS: usize = 100;
 
 pub(crate) fn measure(runs: usize) -> Vec<Figure> {
     let direct = Direct::new(User::current());
-    let bytes = std::fs::metadata(direct.path()).expect("our own copy").len();
-    let size = Sample::of(bytes as f64 / 1e6);
     let place = Place::new();
     let task = json!({
         "name": "backup_info",
@@ -30,12 +30,24 @@ pub(crate) fn measure(runs: usize) -> Vec<Figure> {
         // what any start of a process and a pipe costs here and now
         peer.push(first_byte(Command::new("echo").arg("{}"), b""));
     }
-    vec![
-        Figure::new("executable: size, stripped", "MB", size).goal(Goal::Ours(5.0)),
+    let mut figures = vec![size("executable: size, stripped", &executable(), 5.0)];
+    // it is sent to the hosts that talk to EC2 only
+    figures.extend(
+        ebs_executable()
+            .map(|path| size("executable of the EBS modules: size, stripped", &path, 8.0)),
+    );
+    figures.push(
         Figure::new("executable: start to the first byte of a backup_info reply", "ms", ours)
             .against("echo", peer)
             .goal(Goal::Ours(5.0)),
-    ]
+    );
+    figures
+}
+
+/// How large a file is, at most so many megabytes.
+fn size(name: &str, path: &Path, most: f64) -> Figure {
+    let bytes = std::fs::metadata(path).expect("a file of the staged collection").len();
+    Figure::new(name, "MB", Sample::of(bytes as f64 / 1e6)).goal(Goal::Ours(most))
 }
 
 /// Milliseconds from before the start of a program to the first byte it prints.

@@ -79,6 +79,7 @@ impl Figure {
             unit: self.unit,
             peer_name: peer.map(|(name, _)| *name),
             runs: self.ours.len(),
+            peer_runs: peer.map(|(_, sample)| sample.len()),
             ours_range: range(&self.ours),
             peer_range: peer.map(|(_, sample)| range(sample)),
         }
@@ -110,7 +111,10 @@ impl Figure {
             self.name.clone(),
             value(&self.ours),
             self.peer.as_ref().map_or(String::new(), |(name, p)| format!("{name}: {}", value(p))),
-            self.ratio().map_or(String::new(), |ratio| format!("{ratio:.2}")),
+            self.ratio().map_or(String::new(), |ratio| {
+                let digits = if ratio < 0.1 { 3 } else { 2 };
+                format!("{ratio:.digits$}")
+            }),
             goal,
             holds.to_owned(),
         ]
@@ -132,6 +136,7 @@ struct Line<'a> {
     unit: &'static str,
     peer_name: Option<&'static str>,
     runs: usize,
+    peer_runs: Option<usize>,
     ours_range: [f64; 2],
     peer_range: Option<[f64; 2]>,
 }

@@ -4,14 +4,16 @@
 //! `target/bench.jsonl` of the checkout, one line a figure.
 //!
 //! ```text
-//! bench [GROUP...]    tasks backup_mode keeper executable copies; all without one
+//! bench [GROUP...]    tasks backup_mode ebs keeper executable copies; all without one
 //! ```
 //!
-//! `BACKSTAY_BENCH_RUNS` is how often each thing is measured, 15 unless given.
+//! `BACKSTAY_BENCH_RUNS` is how often each thing is measured, 15 unless given. `ebs` needs root and takes
+//! minutes.
 
 mod backup_mode;
 mod copies;
 mod direct;
+mod ebs;
 mod executable;
 mod figure;
 mod keeper;
@@ -34,10 +36,11 @@ const COLLECTIONS: &str = "BACKSTAY_COLLECTIONS";
 
 type Group = (&'static str, fn(usize) -> Vec<Figure>);
 
-const GROUPS: [Group; 5] = [
+const GROUPS: [Group; 6] = [
     ("executable", executable::measure),
     ("keeper", keeper::measure),
     ("backup_mode", backup_mode::measure),
+    ("ebs", ebs::measure),
     ("tasks", tasks::measure),
     ("copies", copies::measure),
 ];
