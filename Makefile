@@ -16,7 +16,7 @@ demo: ## a real server under load: start, snapshot, stop, fetch WAL, restore, co
 	tests/setup/tools demo
 	tests/setup/fetch-postgres 16 > /dev/null
 	@# it makes no call to EC2, and that program takes minutes to compile
-	BACKSTAY_WITHOUT_EBS=1 cargo run --quiet --locked --package backstay-tests --bin demo
+	BACKSTAY_WITHOUT_EBS=1 cargo run --locked --package backstay-tests --bin demo
 
 test: ## everything: unit, integration, molecule, sanity, lints
 	tests/run
