@@ -13,9 +13,10 @@ setup: ## bring what demo, test and bench need (they do it themselves)
 	tests/run set_up
 
 demo: ## a real server under load: start, snapshot, stop, fetch WAL, restore, compare
-	tests/setup/tools
+	tests/setup/tools demo
 	tests/setup/fetch-postgres 16 > /dev/null
-	cargo run --quiet --locked --package backstay-tests --bin demo
+	@# it makes no call to EC2, and that program takes minutes to compile
+	BACKSTAY_WITHOUT_EBS=1 cargo run --locked --package backstay-tests --bin demo
 
 test: ## everything: unit, integration, molecule, sanity, lints
 	tests/run

@@ -48,6 +48,18 @@ pub fn root() -> Result<(), String> {
     if nix::unistd::geteuid().is_root() { Ok(()) } else { Err("only root can do this".to_owned()) }
 }
 
+/// The modules that call EC2.
+///
+/// # Errors
+///
+/// A sentence saying so when the collection was staged without their executable.
+pub fn ebs() -> Result<(), String> {
+    if crate::collection::executable().with_file_name("backstay-ebs").is_file() {
+        return Ok(());
+    }
+    Err("the collection was staged without backstay-ebs (BACKSTAY_WITHOUT_EBS)".to_owned())
+}
+
 /// A program in `PATH` or where daemons lie.
 ///
 /// # Errors

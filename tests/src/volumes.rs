@@ -85,8 +85,8 @@ pub struct Volumes {
 }
 
 impl Volumes {
-    /// Whether the test can have them; when not, that is said or is a failure:
-    /// see [`crate::need`].
+    /// Whether the test can have them, and the modules that work on them; when
+    /// not, that is said or is a failure: see [`crate::need`].
     ///
     /// # Panics
     ///
@@ -97,7 +97,8 @@ impl Volumes {
         let programs = ["mkfs.btrfs", "mkfs.xfs", "mkfs.ext4", "losetup", "btrfs"];
         let programs = programs.into_iter().map(crate::need::program);
         let found = std::iter::once(crate::need::root()).chain(programs).collect();
-        crate::need::can_run(found) && crate::need::is_allowed(Self::probe())
+        let can_run = crate::need::can_run(found) && crate::need::can_run(crate::need::ebs());
+        can_run && crate::need::is_allowed(Self::probe())
     }
 
     fn probe() -> Result<(), String> {

@@ -122,6 +122,11 @@ sessions:
       type: str
       returned: success
       sample: /run/postgresql/.s.PGSQL.5432
+    container:
+      description: Name of the container that the server is in. Null for a server in none, and for one that O(login_pid) named.
+      type: str
+      returned: success
+      sample: orders-db
     state_directory:
       description: The state directory that has the session's record.
       type: str

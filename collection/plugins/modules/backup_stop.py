@@ -156,6 +156,11 @@ server:
   type: str
   returned: success
   sample: /run/postgresql/.s.PGSQL.5432
+container:
+  description: Name of the container that the server is in. Null for a server in none, and for one that O(login_pid) named.
+  type: str
+  returned: success
+  sample: orders-db
 in_backup_mode:
   description: Whether the server is in backup mode for this session.
   type: bool

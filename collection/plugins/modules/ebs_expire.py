@@ -93,7 +93,7 @@ expired:
   description: The backups whose snapshots were deleted.
   type: list
   elements: dict
-  returned: success
+  returned: success, and when EC2 refused to go on
   contains:
     backup_id:
       description: Name of the backup.
@@ -116,7 +116,7 @@ refused:
   description: Snapshots that were not deleted, and why.
   type: list
   elements: dict
-  returned: success
+  returned: success, and when EC2 refused to go on
   contains:
     snapshot_id:
       description: Id of the snapshot.

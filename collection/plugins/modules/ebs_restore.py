@@ -177,10 +177,10 @@ restore_id:
 backup_id:
   description: Name of the backup in the repository.
   type: str
-  returned: success
+  returned: when O(state=present), not in check mode
   sample: 20261121T031500Z-3f9c
 volumes:
-  description: The volumes.
+  description: The volumes. With O(state=absent) only their ids.
   type: list
   elements: dict
   returned: success
@@ -206,16 +206,16 @@ volumes:
       returned: success, not in check mode
       sample: /dev/nvme2n1
     mount_points:
-      description: Where its file systems are mounted.
+      description: Where its file systems would be mounted.
       type: list
       elements: str
-      returned: success
+      returned: in check mode
       sample: [/srv/restored]
 filesystems:
   description: The file systems.
   type: list
   elements: dict
-  returned: success, not in check mode
+  returned: when O(state=present), not in check mode
   contains:
     mount_point:
       description: Where it is mounted.
@@ -251,25 +251,37 @@ filesystems:
 data_directory:
   description: Where the data directory is now.
   type: str
-  returned: success
+  returned: when O(state=present)
   sample: /srv/restored/pgdata
 wal_directory:
   description: Where C(pg_wal) is now.
   type: str
-  returned: success
+  returned: when O(state=present)
   sample: /srv/restored/pgdata/pg_wal
 tablespaces:
   description: Where the tablespaces are now, by their object id.
   type: dict
-  returned: success
+  returned: when O(state=present)
   sample: {"16385": "/srv/restored-fast/pg"}
 tablespace_mapping:
   description: Where the tablespaces are now, by where they were. It is what M(backstay.postgresql.cluster_restore) takes.
   type: dict
-  returned: success
+  returned: when O(state=present)
   sample: {"/srv/fast/pg": "/srv/restored-fast/pg"}
+mount_points:
+  description: Where the volumes were mounted on the target.
+  type: list
+  elements: str
+  returned: when O(state=absent)
+  sample: [/srv/restored]
 kept:
-  description: Ids of the volumes that are left, and that cost until you delete them.
+  description: Ids of the volumes that a failure left, and that cost until you delete them.
+  type: list
+  elements: str
+  returned: failure, and when O(state=present)
+  sample: []
+mounted:
+  description: Mount points that a failure left in use.
   type: list
   elements: str
   returned: failure

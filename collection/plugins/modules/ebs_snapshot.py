@@ -160,21 +160,21 @@ snapshots:
     path:
       description: Always null.
       type: str
-      returned: success
+      returned: success, not in check mode
       sample: null
     mount_point:
       description: Mount point of the first file system on the volume.
       type: str
-      returned: success
+      returned: success, not in check mode
       sample: /srv/postgresql
     covers:
       description: The parts of the database cluster that it holds, each with C(role), C(oid) and C(path).
       type: list
       elements: dict
-      returned: success
+      returned: success, not in check mode
       sample: [{"role": "data_directory", "oid": null, "path": "/var/lib/postgresql/data"}]
     started_at:
-      description: The point in time of the snapshot, in UTC by EC2's clock.
+      description: Just before the call, or when EC2 took the snapshot if that is earlier, in UTC. The point in time of the snapshot is not before it.
       type: str
       returned: success, not in check mode
       sample: "2026-11-21T03:15:01Z"
@@ -183,8 +183,23 @@ snapshots:
       type: str
       returned: success, not in check mode
       sample: "2026-11-21T03:15:02Z"
+    bytes:
+      description: Always null.
+      type: int
+      returned: success, not in check mode
+      sample: null
+    files:
+      description: Always null.
+      type: int
+      returned: success, not in check mode
+      sample: null
+    reflinked:
+      description: Always null.
+      type: bool
+      returned: success, not in check mode
+      sample: null
     volume:
-      description: What a restore elsewhere has to know of the volume.
+      description: What a restore elsewhere has to know of the volume. In check mode only its id.
       type: dict
       returned: success
       contains:
@@ -276,12 +291,12 @@ request:
 cluster:
   description: Name of the database cluster's folder in the repository.
   type: str
-  returned: success
+  returned: success, not in check mode
   sample: main
 adopted:
   description: Whether the set was there already, from an earlier run of the task or from a call whose answer was lost.
   type: bool
-  returned: success
+  returned: success, not in check mode
   sample: false
 instance_id:
   description: The instance.
@@ -293,6 +308,12 @@ region:
   type: str
   returned: success
   sample: eu-central-1
+kept:
+  description: Ids of snapshots that belong to no backup and could not be deleted. M(backstay.postgresql.ebs_expire) deletes them.
+  type: list
+  elements: str
+  returned: failure, if there are any
+  sample: [snap-0a1b2c3d4e5f67890]
 error_kind:
   description: A stable word that tells what kind of failure it was, and that a playbook may branch on.
   type: str

@@ -107,10 +107,10 @@ progress:
   returned: success
   sample: 100
 estimate:
-  description: Seconds that it may still take. Null when that cannot be told.
+  description: Seconds that it may still take. Null when that cannot be told, and when nothing is left.
   type: int
   returned: success
-  sample: 0
+  sample: 840
 snapshots:
   description: The snapshots.
   type: list
@@ -133,7 +133,7 @@ snapshots:
       returned: success
       sample: completed
     progress:
-      description: How much is uploaded, in percent. Null when EC2 does not tell.
+      description: How much is uploaded, in percent.
       type: int
       returned: success
       sample: 100
@@ -152,6 +152,12 @@ manifest_state:
   type: str
   returned: success
   sample: complete
+kept:
+  description: Ids of the other snapshots of a backup of which one has failed. M(backstay.postgresql.ebs_expire) deletes them.
+  type: list
+  elements: str
+  returned: when a snapshot has failed
+  sample: [snap-0a1b2c3d4e5f67890]
 error_kind:
   description: A stable word that tells what kind of failure it was, and that a playbook may branch on.
   type: str

@@ -200,6 +200,11 @@ snapshots:
       type: dict
       returned: when O(provider=files)
       sample: {"path": "files.json", "size": 124548, "mode": 384, "sha256": "5891b5b522d5df086d0ff0b110fbd9d21bb4fc7163af34d08286a2e846f6be03"}
+    volume:
+      description: What is known of the EBS volume, as M(backstay.postgresql.ebs_snapshot) returns it.
+      type: dict
+      returned: when O(provider=ebs)
+      sample: {"volume_id": "vol-0a1b2c3d4e5f67890", "region": "eu-central-1", "state": "pending"}
     notes:
       description: What should be known of the copy, such as a symbolic link that was copied as a link. These are warnings of the task, too.
       type: list
@@ -240,6 +245,11 @@ server:
   type: str
   returned: success
   sample: /run/postgresql/.s.PGSQL.5432
+container:
+  description: Name of the container that the server is in. Null for a server in none, and for one that O(login_pid) named.
+  type: str
+  returned: success
+  sample: orders-db
 in_backup_mode:
   description: Whether the server is in backup mode for this session.
   type: bool

@@ -164,26 +164,36 @@ root_volume:
   type: str
   returned: success
   sample: vol-00112233445566778
-instance_id:
-  description: Id of the instance. Null when O(instance=false).
+instance:
+  description: The instance that they are attached to. Null when O(instance=false).
+  type: dict
+  returned: success
+  contains:
+    id:
+      description: Id of the instance.
+      type: str
+      returned: success
+      sample: i-0123456789abcdef0
+    region:
+      description: Region of the instance.
+      type: str
+      returned: success
+      sample: eu-central-1
+    zone:
+      description: Availability zone of the instance.
+      type: str
+      returned: success
+      sample: eu-central-1a
+    account:
+      description: Id of the account that the instance belongs to.
+      type: str
+      returned: success
+      sample: "123456789012"
+system_identifier:
+  description: System identifier of the database cluster. It is text, since it does not fit every JSON number.
   type: str
   returned: success
-  sample: i-0123456789abcdef0
-region:
-  description: Region of the instance. Null when O(instance=false).
-  type: str
-  returned: success
-  sample: eu-central-1
-zone:
-  description: Availability zone of the instance. Null when O(instance=false).
-  type: str
-  returned: success
-  sample: eu-central-1a
-account:
-  description: Id of the account that the instance belongs to. Null when O(instance=false).
-  type: str
-  returned: success
-  sample: "123456789012"
+  sample: "7343434343434343434"
 data_directory:
   description: Data directory, as the server names it.
   type: str
@@ -201,10 +211,35 @@ tablespaces:
   returned: success
   sample: [{"oid": 16385, "name": "fast", "location": "/srv/fast"}]
 session:
-  description: What M(backstay.postgresql.ebs_snapshot) on another host has to know of the session.
-  type: dict
+  description: The session. Null when O(session) is not given.
+  type: str
+  returned: success
+  sample: main.20261121T031500Z-3f9c
+backup_id:
+  description: Name of the backup in the repository.
+  type: str
   returned: when O(session) is given
-  sample: {"session": "main.20261121T031500Z-3f9c", "cluster": "main", "start_lsn": "0/3000028", "in_backup_mode": true}
+  sample: 20261121T031500Z-3f9c
+cluster:
+  description: Name of the database cluster's folder in the repository.
+  type: str
+  returned: when O(session) is given
+  sample: main
+start_lsn:
+  description: LSN where the backup starts. Null until it has started.
+  type: str
+  returned: when O(session) is given
+  sample: 0/3000028
+start_time:
+  description: When the backup started, in UTC by the clock of the server. Null until then.
+  type: str
+  returned: when O(session) is given
+  sample: "2026-11-21T03:15:00.123456Z"
+in_backup_mode:
+  description: Whether the server is in backup mode for the session.
+  type: bool
+  returned: when O(session) is given
+  sample: true
 error_kind:
   description: A stable word that tells what kind of failure it was, and that a playbook may branch on.
   type: str

@@ -166,6 +166,11 @@ manifest:
   type: str
   returned: success, not in check mode
   sample: /var/backups/postgresql/main/backups/20261121T031500Z-3f9c/backup.json
+manifest_state:
+  description: State of the backup, V(complete), or V(uploading) as long as its EBS snapshots are being uploaded.
+  type: str
+  returned: success, not in check mode
+  sample: complete
 cluster:
   description: Name of the database cluster's folder in the repository.
   type: str
@@ -186,6 +191,11 @@ server:
   type: str
   returned: success
   sample: /run/postgresql/.s.PGSQL.5432
+container:
+  description: Name of the container that the server is in. Null for a server in none, and for one that O(login_pid) named.
+  type: str
+  returned: success
+  sample: orders-db
 in_backup_mode:
   description: Whether the server is in backup mode for this session.
   type: bool

@@ -12,6 +12,9 @@ use crate::wait::{self, Recovered, RecoveryProbe};
 /// The server's log during recovery, in the data directory.
 pub(crate) const LOG: &str = "backstay_recovery.log";
 
+/// The server's second PID file, in the data directory.
+const PID_FILE: &str = "backstay_postmaster.pid";
+
 /// How long `pg_ctl` itself may wait. It returns when the server answers, ends or this passes; which of the three is
 /// then read from `postmaster.pid`, because `pg_ctl`'s exit status means nothing during a recovery: it depends on
 /// whether read-only connections were possible for a moment.
@@ -95,13 +98,17 @@ fn find_pg_ctl(restored: &Restored) -> Result<PathBuf, RecoveryError> {
 /// The server's command line, which `pg_ctl` gives to a shell.
 ///
 /// `data_directory` is named because a restored `postgresql.conf` may name the source's, which would win over `-D` and
-/// start the server on the source's files.
+/// start the server on the source's files. So is `external_pid_file`, as Debian sets it: a server beside the source would
+/// write over the source's file and remove it in the end, and Debian's tools then take the source for one that is down.
 fn server_options(
     data_directory: &Path,
     config_file: Option<&Path>,
     options: &StartOptions,
 ) -> String {
-    let mut settings = vec![("data_directory", data_directory.display().to_string())];
+    let mut settings = vec![
+        ("data_directory", data_directory.display().to_string()),
+        ("external_pid_file", data_directory.join(PID_FILE).display().to_string()),
+    ];
     if let Some(path) = config_file {
         settings.push(("config_file", path.display().to_string()));
     }
@@ -136,11 +143,11 @@ mod tests {
         let config_file = Path::new("/etc/it's/postgresql.conf");
         assert_eq!(
             server_options(Path::new("/srv/a b"), Some(config_file), &options),
-            "-c 'data_directory=/srv/a b' -c 'config_file=/etc/it'\\''s/postgresql.conf' -c 'port=5433' -c 'unix_socket_directories=/tmp/$x'"
+            "-c 'data_directory=/srv/a b' -c 'external_pid_file=/srv/a b/backstay_postmaster.pid' -c 'config_file=/etc/it'\\''s/postgresql.conf' -c 'port=5433' -c 'unix_socket_directories=/tmp/$x'"
         );
         assert_eq!(
             server_options(Path::new("/d"), None, &StartOptions::default()),
-            "-c 'data_directory=/d'"
+            "-c 'data_directory=/d' -c 'external_pid_file=/d/backstay_postmaster.pid'"
         );
     }
 }

@@ -45,7 +45,7 @@ pub(crate) enum XtaskError {
     },
     /// An Ansible program is not installed.
     #[error(
-        "could not find the program \"{0}\" in PATH or in the test environments: run tests/setup/tools"
+        "could not find the program \"{0}\" in PATH or in the test environments: install ansible-core, or run tests/setup/tools"
     )]
     NoAnsible(String),
     /// A program's output was not the JSON that was expected.
@@ -111,7 +111,7 @@ mod tests {
                 "could not read \"/a\"",
                 "could not start \"strip\"",
                 "\"cargo\" failed (exit status: 1): no",
-                "could not find the program \"ansible-doc\" in PATH or in the test environments: run tests/setup/tools",
+                "could not find the program \"ansible-doc\" in PATH or in the test environments: install ansible-core, or run tests/setup/tools",
                 "could not read what \"ansible-doc\" printed",
                 "no modules",
                 "a\nb\n2 finding(s)",

@@ -14,11 +14,12 @@ const GALAXY_LIMIT: u64 = 20_000_000;
 /// Builds the tarball, from a collection of its own with the release build;
 /// gives its path. What is staged for tests stays as it is.
 pub(crate) fn build(layout: &Layout) -> Result<PathBuf, XtaskError> {
+    // Found first: whoever lacks it should not learn that after minutes of compiling.
+    let mut galaxy = ansible(layout, "ansible-galaxy")?;
     let dist = layout.dist();
     let staged = dist.join("postgresql");
     fs::create_dir_all(&dist).map_err(XtaskError::file("make", &dist))?;
     stage(layout, Profile::Release, &staged)?;
-    let mut galaxy = ansible(layout, "ansible-galaxy")?;
     galaxy.args(["collection", "build", "--force", "--output-path"]).arg(&dist).arg(&staged);
     output(&mut galaxy)?;
     let tarball = newest(&dist)?;

@@ -9,7 +9,7 @@ use crate::layout::Layout;
 /// Where our own files are, besides those in the workspace's root.
 const ROOMS: [&str; 7] = ["modules", "tests", "collection", "playbooks", "aws", "molecule", ".ci"];
 
-/// What other programs leave behind.
+/// What other programs leave behind: directories, but for `.git`, which in a worktree is a file.
 const LEAVINGS: [&str; 6] = ["target", "native", "__pycache__", ".git", ".ansible", "output"];
 
 /// A file of code may have so many lines besides tests, unless it says why it has more.
@@ -45,10 +45,12 @@ fn list(directory: &Path, depth: usize, files: &mut Vec<PathBuf>) -> Result<(), 
     for entry in entries {
         let entry = entry.map_err(XtaskError::file("read", directory))?;
         let kind = entry.file_type().map_err(XtaskError::file("read", entry.path()))?;
-        let leaving = LEAVINGS.iter().any(|name| entry.file_name() == **name);
+        if LEAVINGS.iter().any(|name| entry.file_name() == **name) {
+            continue;
+        }
         if kind.is_file() {
             files.push(entry.path());
-        } else if kind.is_dir() && depth > 0 && !leaving {
+        } else if kind.is_dir() && depth > 0 {
             list(&entry.path(), depth - 1, files)?;
         }
     }
@@ -131,6 +133,17 @@ mod tests {
                 ":3: a path of somebody's own machine"
             ]
         );
+    }
+
+    #[test]
+    fn what_other_programs_leave_is_not_looked_at() {
+        let place = tempfile::tempdir().unwrap();
+        fs::write(place.path().join(".git"), "gitdir: elsewhere").unwrap();
+        fs::write(place.path().join("a.md"), "").unwrap();
+        fs::create_dir_all(place.path().join("target/b")).unwrap();
+        let mut files = vec![];
+        list(place.path(), 9, &mut files).unwrap();
+        assert_eq!(files, [place.path().join("a.md")]);
     }
 
     #[test]

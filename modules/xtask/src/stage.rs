@@ -1,6 +1,7 @@
 //! Lays the collection out as it will be installed, with the executables in it.
 
 use std::fs;
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
@@ -71,7 +72,11 @@ fn build(layout: &Layout, profile: Profile, tools: &[&str]) -> Result<PathBuf, X
     };
     for tool in tools {
         let mut building = command(&cargo);
-        building.current_dir(&layout.root).args(["build", "--quiet", "--package", tool]);
+        building.current_dir(&layout.root).args(["build", "--package", tool]);
+        // Who looks on should see that it goes on; a log need not have it.
+        if !std::io::stderr().is_terminal() {
+            building.arg("--quiet");
+        }
         building.args(flag).arg("--target-dir").arg(&layout.target);
         run(&mut building)?;
     }
