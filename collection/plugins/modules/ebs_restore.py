@@ -12,7 +12,8 @@ short_description: Makes volumes from the EBS snapshots of a backup, and mounts 
 version_added: 0.1.0
 description:
   - Makes a volume from each snapshot of a backup, attaches it to the instance, waits for its device by the serial number and mounts its file systems.
-  - Before anything is mounted, the file systems found are compared with those in the manifest, by type and UUID.
+  - Before anything is mounted, all file systems found are compared with those in the manifest, by type and UUID. A mount point that lies in another is
+    mounted after it.
   - M(backstay.postgresql.cluster_restore) with C(source=in_place) goes on from there.
   - When a step fails, everything that was made is undone again, so that nothing stays attached or is paid for. What could not be undone is returned in
     RV(ignore:kept).
@@ -44,12 +45,12 @@ options:
     type: str
   instance_id:
     description:
-      - Id of the instance, which must be the target.
+      - Id of the instance, which must be the target. If the metadata service answers and names another instance, the task fails.
       - When not given, the metadata service of the instance is asked.
     type: str
   zone:
     description:
-      - Availability zone of the volumes.
+      - Availability zone of the volumes, which must be that of the instance.
       - When not given, it is that of the instance.
     type: str
   volume_type:
@@ -212,7 +213,7 @@ volumes:
       returned: success
       sample: [/srv/restored]
 filesystems:
-  description: The file systems.
+  description: The file systems, in the order in which they are to be mounted.
   type: list
   elements: dict
   returned: success, not in check mode
@@ -270,6 +271,12 @@ tablespace_mapping:
   sample: {"/srv/fast/pg": "/srv/restored-fast/pg"}
 kept:
   description: Ids of the volumes that are left, and that cost until you delete them.
+  type: list
+  elements: str
+  returned: failure
+  sample: []
+mounted:
+  description: Mount points of those volumes that are still in use.
   type: list
   elements: str
   returned: failure

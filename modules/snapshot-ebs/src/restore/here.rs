@@ -9,9 +9,9 @@ use host::{Mounts, filesystem_of};
 use program::Program;
 use snapshot::ClusterFilesystem;
 
-use super::RestoredFilesystem;
 use super::undo::Undo;
-use crate::{EbsError, Volume};
+use super::{RestoreOrder, RestoredFilesystem};
+use crate::EbsError;
 
 /// A filesystem that was not unmounted in order replays its journal while it is mounted.
 const MOUNTING: Duration = Duration::from_secs(600);
@@ -30,10 +30,14 @@ const TAKEN_OVER: [&str; 9] = [
     "inode64",
 ];
 
-/// A filesystem that is mounted now.
-pub(super) struct MountedHere {
-    pub(super) filesystem: RestoredFilesystem,
-    pub(super) changed: bool,
+/// A filesystem that is what the manifest says, and can be mounted.
+pub(super) struct Ready<'a> {
+    pub(super) device: String,
+    pub(super) original: &'a ClusterFilesystem,
+    pub(super) mount_point: &'a Path,
+    pub(super) options: Vec<String>,
+    /// The options it is mounted with, if an earlier run has mounted it.
+    pub(super) there: Option<Vec<String>>,
 }
 
 /// Refuses what takes more than a mount: volume groups and arrays have identifiers of their own, which exist twice
@@ -55,89 +59,83 @@ pub(super) fn expect_simple(filesystem: &ClusterFilesystem) -> Result<(), EbsErr
     Ok(())
 }
 
-/// Refuses a mount point that is in use for something else than this restore.
-pub(super) fn expect_free(mount_point: &Path, ours: &[Volume]) -> Result<(), EbsError> {
-    let at = mount_point.display();
-    if !mount_point.is_absolute() {
-        return Err(EbsError::Restore(format!("mount point \"{at}\" is not an absolute path")));
+/// Refuses a mount point that is in use for something else than this restore. `points` are all of this restore; with
+/// `begun` an earlier run has made volumes, and may have mounted them.
+pub(super) fn expect_free(point: &Path, points: &[&Path], begun: bool) -> Result<(), EbsError> {
+    if !point.is_absolute() {
+        return Err(EbsError::Option {
+            option: "mount_points",
+            problem: format!("\"{}\" is not an absolute path", point.display()),
+        });
     }
+    let no = |problem: String| Err(EbsError::MountPoint { path: point.to_path_buf(), problem });
     let mounts = Mounts::read()?;
-    if let Some(mount) = mounts.iter().find(|mount| mount.point == mount_point) {
-        // An earlier run of this restore may have mounted it; the filesystem itself is checked later.
-        if !ours.is_empty() {
-            return Ok(());
-        }
-        return Err(EbsError::Restore(format!(
-            "\"{at}\" is a mount point already, of \"{}\"; give another in mount_points",
-            mount.device
-        )));
+    if let Some(mount) = mounts.iter().find(|mount| mount.point == point) {
+        // What an earlier run has mounted is compared with its volume later, before anything is mounted.
+        return if begun { Ok(()) } else { no(format!("is one already, of \"{}\"", mount.device)) };
     }
-    match fs::read_dir(mount_point) {
+    let is_parent = |other: &&Path| **other != *point && point.starts_with(other);
+    let is_mounted = |other: &&Path| mounts.iter().any(|mount| mount.point == **other);
+    // Then the directory is one of the restored cluster's own, in which the original was mounted too.
+    if begun && points.iter().filter(|other| is_parent(other)).any(is_mounted) {
+        return Ok(());
+    }
+    match fs::read_dir(point) {
         Ok(mut entries) => match entries.next() {
             None => Ok(()),
-            Some(_) => Err(EbsError::Restore(format!(
-                "\"{at}\" is not empty; what is in it would be hidden by the restored volume"
-            ))),
+            Some(_) => {
+                no("is not empty; what is in it would be hidden by the restored volume".to_owned())
+            }
         },
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(EbsError::Restore(format!("could not examine \"{at}\": {error}"))),
+        Err(error) => no(format!("cannot be examined: {error}")),
     }
 }
 
-/// Checks that the device holds what the manifest says, and only then mounts it.
-pub(super) fn mount(
-    (volume, disk): (&str, &str),
-    original: &ClusterFilesystem,
-    mount_point: &Path,
-    undo: &mut Undo<'_>,
-) -> Result<MountedHere, EbsError> {
-    let device = device_of(disk, original);
-    let found = filesystem_of(&device)?;
-    expect_same(&device, original, &found)?;
+/// Checks that the device holds what the manifest says, and how it is to be mounted. Changes nothing.
+pub(super) fn examine<'a>(
+    order: &RestoreOrder,
+    device: String,
+    original: &'a ClusterFilesystem,
+    mount_point: &'a Path,
+) -> Result<Ready<'a>, EbsError> {
+    expect_same(&device, original, &filesystem_of(&device)?)?;
     let mounts = Mounts::read()?;
-    let mut options = undo.order().mount_options.clone().unwrap_or_else(|| options(original));
-    if let Some(there) = mounts.iter().find(|mount| mount.point == mount_point) {
-        if !same_device(&there.device, &device) {
-            return Err(EbsError::Restore(format!(
-                "\"{}\" is a mount point already, of \"{}\" and not of \"{device}\"",
-                mount_point.display(),
-                there.device
-            )));
-        }
-        undo.mounted(volume, mount_point);
-        let filesystem = restored(original, device, mount_point, there.options.clone());
-        return Ok(MountedHere { filesystem, changed: false });
+    let mut options = order.mount_options.clone().unwrap_or_else(|| options(original));
+    let there = mounts.iter().find(|mount| mount.point == mount_point);
+    if let Some(there) = there.filter(|there| !same_device(&there.device, &device)) {
+        return Err(EbsError::MountPoint {
+            path: mount_point.to_path_buf(),
+            problem: format!("is one already, of \"{}\" and not of \"{device}\"", there.device),
+        });
     }
-    if is_mounted_elsewhere(&mounts, original, &device) {
+    if there.is_none() && is_mounted_elsewhere(&mounts, original, &device) {
         match original.fstype.as_str() {
             "xfs" => options.push("nouuid".to_owned()),
             "btrfs" => return Err(twin(&device, original)),
             _ => {}
         }
     }
-    make_directories(mount_point, undo)?;
-    run_mount(&device, original, mount_point, &options)?;
-    undo.mounted(volume, mount_point);
-    let filesystem = restored(original, device, mount_point, options);
-    Ok(MountedHere { filesystem, changed: true })
+    let there = there.map(|there| there.options.clone());
+    Ok(Ready { device, original, mount_point, options, there })
 }
 
-fn restored(
-    original: &ClusterFilesystem,
-    device: String,
-    mount_point: &Path,
-    options: Vec<String>,
-) -> RestoredFilesystem {
-    RestoredFilesystem {
-        original: original.clone(),
-        device,
-        mount_point: mount_point.to_path_buf(),
-        options,
+/// Mounts it, unless it is mounted.
+pub(super) fn mount(ready: Ready<'_>, undo: &mut Undo<'_>) -> Result<RestoredFilesystem, EbsError> {
+    if ready.there.is_none() {
+        make_directories(ready.mount_point, undo)?;
+        run_mount(&ready)?;
     }
+    Ok(RestoredFilesystem {
+        original: ready.original.clone(),
+        device: ready.device,
+        mount_point: ready.mount_point.to_path_buf(),
+        options: ready.there.unwrap_or(ready.options),
+    })
 }
 
 /// The whole disk, or the same partition of it as it was: `partition nvme1n1p2` is `/dev/nvme3n1p2` now.
-fn device_of(disk: &str, original: &ClusterFilesystem) -> String {
+pub(super) fn device_of(disk: &str, original: &ClusterFilesystem) -> String {
     let partition = original.layers.iter().find_map(|layer| layer.strip_prefix("partition "));
     let number: String = partition
         .map(|name| name.chars().rev().take_while(char::is_ascii_digit).collect::<String>())
@@ -220,12 +218,8 @@ fn make_directories(path: &Path, undo: &mut Undo<'_>) -> Result<(), EbsError> {
     Ok(())
 }
 
-fn run_mount(
-    device: &str,
-    original: &ClusterFilesystem,
-    mount_point: &Path,
-    options: &[String],
-) -> Result<(), EbsError> {
+fn run_mount(ready: &Ready<'_>) -> Result<(), EbsError> {
+    let Ready { device, original, mount_point, options, .. } = ready;
     let mut program = Program::new("mount").args(["-t", &original.fstype]).deadline(MOUNTING);
     if !options.is_empty() {
         program = program.arg("-o").arg(options.join(","));
@@ -247,18 +241,7 @@ mod tests {
     use super::*;
 
     fn filesystem() -> ClusterFilesystem {
-        ClusterFilesystem {
-            mount_point: "/data".into(),
-            device: "/dev/nvme1n1p2".into(),
-            fstype: "xfs".into(),
-            uuid: Some("u1".into()),
-            label: None,
-            options: ["rw", "noatime", "attr2", "nouuid", "subvol=/@pg"].map(str::to_owned).into(),
-            layers: vec!["partition nvme1n1p2".into()],
-            volumes: vec!["vol-1".into()],
-            covers: vec![],
-            directories: vec![],
-        }
+        super::super::tests::filesystem("/data")
     }
 
     #[test]
@@ -314,17 +297,24 @@ mod tests {
     #[test]
     fn a_mount_point_in_use_is_refused() {
         let place = tempfile::tempdir().unwrap();
-        assert!(expect_free(place.path(), &[]).is_ok());
-        assert!(expect_free(&place.path().join("new"), &[]).is_ok());
+        let free = |point: &Path, begun| expect_free(point, &[Path::new("/"), point], begun);
+        assert!(free(place.path(), false).is_ok());
+        assert!(free(&place.path().join("new"), false).is_ok());
         fs::write(place.path().join("file"), "").unwrap();
-        let text = expect_free(place.path(), &[]).unwrap_err().to_string();
-        assert!(
-            text.ends_with("is not empty; what is in it would be hidden by the restored volume"),
-            "{text}"
+        let text = free(place.path(), false).unwrap_err().to_string();
+        assert_eq!(
+            text,
+            format!(
+                "mount point \"{}\" is not empty; what is in it would be hidden by the restored volume",
+                place.path().display()
+            )
         );
-        let text = expect_free(Path::new("/"), &[]).unwrap_err().to_string();
-        assert!(text.starts_with("\"/\" is a mount point already, of "), "{text}");
-        let text = expect_free(Path::new("x"), &[]).unwrap_err().to_string();
-        assert_eq!(text, "mount point \"x\" is not an absolute path");
+        // An earlier run has mounted what it lies in.
+        assert!(free(place.path(), true).is_ok());
+        let text = free(Path::new("/"), false).unwrap_err().to_string();
+        assert!(text.starts_with("mount point \"/\" is one already, of \""), "{text}");
+        assert!(free(Path::new("/"), true).is_ok());
+        let text = free(Path::new("x"), false).unwrap_err().to_string();
+        assert_eq!(text, "invalid mount_points: \"x\" is not an absolute path");
     }
 }
