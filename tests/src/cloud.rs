@@ -138,6 +138,18 @@ impl Cloud {
         self.volumes.mount_point("restored").join(name)
     }
 
+    /// The lines of `/proc/mounts` of what [`Cloud::restore`] has mounted.
+    ///
+    /// # Panics
+    ///
+    /// When the kernel does not say.
+    #[must_use]
+    pub fn restored_mounts(&self) -> Vec<String> {
+        let mounts = std::fs::read_to_string("/proc/thread-self/mounts").expect("our own mounts");
+        let place = self.volumes.mount_point("restored").display().to_string();
+        mounts.lines().filter(|line| line.contains(&place)).map(str::to_owned).collect()
+    }
+
     /// The volumes' ids.
     #[must_use]
     pub fn ids(&self) -> Vec<String> {
