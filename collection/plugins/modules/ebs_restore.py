@@ -244,11 +244,11 @@ filesystems:
       returned: success
       sample: 0f0e7a2b-6c53-4a51-9f0b-3f6f2f1c8d11
     options:
-      description: The options that it is mounted with.
+      description: The options to mount it with.
       type: list
       elements: str
       returned: success
-      sample: [rw, noatime, nouuid]
+      sample: [noatime, nouuid]
 data_directory:
   description: Where the data directory is now.
   type: str

@@ -105,7 +105,7 @@ pub struct RestoredFilesystem {
     pub device: String,
     /// Where.
     pub mount_point: PathBuf,
-    /// The options it is mounted with.
+    /// The options to mount it with.
     pub options: Vec<String>,
 }
 

@@ -36,8 +36,8 @@ pub(super) struct Ready<'a> {
     pub(super) original: &'a ClusterFilesystem,
     pub(super) mount_point: &'a Path,
     pub(super) options: Vec<String>,
-    /// The options it is mounted with, if an earlier run has mounted it.
-    pub(super) there: Option<Vec<String>>,
+    /// Whether an earlier run has mounted it.
+    pub(super) is_mounted: bool,
 }
 
 /// Refuses what takes more than a mount: volume groups and arrays have identifiers of their own, which exist twice
@@ -109,20 +109,19 @@ pub(super) fn examine<'a>(
             problem: format!("is one already, of \"{}\" and not of \"{device}\"", there.device),
         });
     }
-    if there.is_none() && is_mounted_elsewhere(&mounts, original, &device) {
-        match original.fstype.as_str() {
-            "xfs" => options.push("nouuid".to_owned()),
-            "btrfs" => return Err(twin(&device, original)),
-            _ => {}
-        }
+    let has_nouuid = there.is_some_and(|there| there.options.iter().any(|word| word == "nouuid"));
+    let is_twin = is_mounted_elsewhere(&mounts, original, &device);
+    match original.fstype.as_str() {
+        "xfs" if is_twin || has_nouuid => options.push("nouuid".to_owned()),
+        "btrfs" if is_twin && there.is_none() => return Err(twin(&device, original)),
+        _ => {}
     }
-    let there = there.map(|there| there.options.clone());
-    Ok(Ready { device, original, mount_point, options, there })
+    Ok(Ready { device, original, mount_point, options, is_mounted: there.is_some() })
 }
 
 /// Mounts it, unless it is mounted.
 pub(super) fn mount(ready: Ready<'_>, undo: &mut Undo<'_>) -> Result<RestoredFilesystem, EbsError> {
-    if ready.there.is_none() {
+    if !ready.is_mounted {
         make_directories(ready.mount_point, undo)?;
         run_mount(&ready)?;
     }
@@ -130,7 +129,7 @@ pub(super) fn mount(ready: Ready<'_>, undo: &mut Undo<'_>) -> Result<RestoredFil
         original: ready.original.clone(),
         device: ready.device,
         mount_point: ready.mount_point.to_path_buf(),
-        options: ready.there.unwrap_or(ready.options),
+        options: ready.options,
     })
 }
 

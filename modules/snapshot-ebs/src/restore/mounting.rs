@@ -37,7 +37,7 @@ pub(super) fn mount_all(
         }
     }
     for one in parents_first(ready) {
-        restored.changed |= one.there.is_none();
+        restored.changed |= !one.is_mounted;
         restored.filesystems.push(here::mount(one, undo)?);
     }
     Ok(())
@@ -103,7 +103,7 @@ mod tests {
             original: &original,
             mount_point: Path::new(point),
             options: vec![],
-            there: None,
+            is_mounted: false,
         };
         let sorted = parents_first(vec![at("/srv/pg/data/ts"), at("/wal"), at("/srv/pg")]);
         let points: Vec<&Path> = sorted.iter().map(|one| one.mount_point).collect();
