@@ -71,4 +71,7 @@ fn a_backup_of_three_volumes_and_its_restore() {
     let held = ledger.assert_all_in(&copy, run.task("Stop the backup").text("stop_lsn"));
     assert!(held >= 20, "only {held} transactions");
     amcheck(&copy);
+    // on its own volume again, without what the snapshot had in it
+    let wal = std::fs::read_link(copy.data_directory().join("pg_wal")).expect("a link");
+    assert_eq!(wal, cloud.restored("wal").join("wal"));
 }

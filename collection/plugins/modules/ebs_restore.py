@@ -155,6 +155,7 @@ EXAMPLES = r"""
     repository: /var/backups/postgresql
     source: in_place
     data_directory: "{{ restored.data_directory }}"
+    wal_directory: "{{ restored.wal_directory }}"
     tablespace_mapping: "{{ restored.tablespace_mapping }}"
     settings:
       port: 5433
@@ -255,7 +256,7 @@ data_directory:
   returned: success
   sample: /srv/restored/pgdata
 wal_directory:
-  description: Where C(pg_wal) is now.
+  description: Where C(pg_wal) is now. It is what M(backstay.postgresql.cluster_restore) takes, so that WAL is on its own volume again.
   type: str
   returned: success
   sample: /srv/restored/pgdata/pg_wal
