@@ -179,7 +179,13 @@ impl Ansible {
     /// Runs a playbook of the collection by its full name, with extra variables.
     #[must_use]
     pub fn playbook(&self, name: &str, variables: &Value) -> Run {
-        self.spawn(name, variables, self.next_number()).wait()
+        self.start_playbook(name, variables).wait()
+    }
+
+    /// Starts it and returns at once.
+    #[must_use]
+    pub fn start_playbook(&self, name: &str, variables: &Value) -> Running {
+        self.spawn(name, variables, self.next_number())
     }
 
     fn next_number(&self) -> usize {

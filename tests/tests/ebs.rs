@@ -1,11 +1,16 @@
 //! EBS backups end to end: real servers on real block devices, a scripted EC2 that makes real snapshots of them, the
 //! collection's playbooks.
 
+use std::fs;
 use std::time::Duration;
 
+use backstay_tests::command::{descendants, signal};
 use backstay_tests::place::User;
 use backstay_tests::scene::merge;
-use backstay_tests::{Ansible, Cloud, Core, Destination, Server, Volumes, Writer, amcheck, need};
+use backstay_tests::{
+    Ansible, Cloud, Core, Destination, Server, Volumes, Writer, amcheck, need, wait_until,
+};
+use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
 fn ansible(cloud: &Cloud) -> Ansible {
@@ -72,6 +77,87 @@ fn a_backup_of_three_volumes_and_its_restore() {
     assert!(held >= 20, "only {held} transactions");
     amcheck(&copy);
     // on its own volume again, without what the snapshot had in it
-    let wal = std::fs::read_link(copy.data_directory().join("pg_wal")).expect("a link");
+    let wal = fs::read_link(copy.data_directory().join("pg_wal")).expect("a link");
     assert_eq!(wal, cloud.restored("wal").join("wal"));
+}
+
+const RESTORE: &str = "backstay.postgresql.ebs_restore";
+
+/// How many volumes were made from snapshots.
+fn restored(cloud: &Cloud) -> usize {
+    cloud.ec2().volumes().iter().filter(|volume| volume.snapshot.is_some()).count()
+}
+
+#[test]
+fn a_play_that_fails_to_recover_takes_its_volumes_away() {
+    if !need::can_run(need::root()) || !Volumes::possible() {
+        return;
+    }
+    let cloud = Cloud::of(17);
+    cloud.take("b");
+    let ansible = ansible(&cloud);
+    let destination = Destination::new(&User::of_servers(), Some(&cloud.restored("data")));
+    let mut variables = beside(&cloud, &destination, &json!({"backstay_backup_id": "b"}));
+    let label = cloud.scene.backup_folder("b").join("backup_label");
+    let text = fs::read(&label).expect("the label");
+    fs::write(&label, "damaged").expect("the label");
+    let run = ansible.playbook(RESTORE, &variables);
+    assert_eq!(run.status, 2, "{}", run.output);
+    let told = run.task("Fail with the first error").text("msg").to_owned();
+    assert!(told.starts_with("Recover the database cluster on them: "), "{told}");
+    assert!(!told.contains("the volumes are still there"), "{told}");
+    assert_eq!((restored(&cloud), cloud.restored_mounts()), (0, vec![]));
+
+    // to look at them
+    variables["backstay_keep_on_failure"] = json!(true);
+    let run = ansible.playbook(RESTORE, &variables);
+    assert_eq!(run.status, 2, "{}", run.output);
+    assert_eq!((restored(&cloud), cloud.restored_mounts().len()), (3, 3));
+
+    // and the same play goes on with them
+    fs::write(&label, text).expect("the label");
+    let made = cloud.ec2().calls("CreateVolume").len();
+    let mut copy = Server::adopt(17, destination);
+    copy.announce_log("the database system is");
+    let run = ansible.playbook(RESTORE, &variables).ok();
+    assert_eq!(run.task("Make the volumes and mount them").result["changed"], json!(false));
+    assert_eq!(cloud.ec2().calls("CreateVolume").len(), made);
+    amcheck(&copy);
+}
+
+#[test]
+fn a_play_that_was_killed_is_run_again() {
+    if !need::can_run(need::root()) || !Volumes::possible() {
+        return;
+    }
+    let cloud = Cloud::of(17);
+    cloud.take("b");
+    let ansible = ansible(&cloud);
+    let destination = Destination::new(&User::of_servers(), Some(&cloud.restored("data")));
+    let variables = beside(&cloud, &destination, &json!({"backstay_backup_id": "b"}));
+    let ec2 = cloud.ec2();
+    ec2.on("AttachVolume").delay(Duration::from_secs(1));
+    let begun = || !ec2.calls("AttachVolume").is_empty();
+    killed_when(&ansible, &variables, &|_| begun());
+    ec2.on("AttachVolume").reset();
+    assert_eq!(restored(&cloud), 3);
+    killed_when(&ansible, &variables, &|output| output.contains("TASK [Recover the database"));
+    assert_eq!((restored(&cloud), cloud.restored_mounts().len()), (3, 3));
+
+    let mut copy = Server::adopt(17, destination);
+    copy.announce_log("the database system is");
+    let _ = ansible.playbook(RESTORE, &variables).ok();
+    assert_eq!(restored(&cloud), 3);
+    assert_eq!(ec2.calls("CreateVolume").len(), 3);
+    amcheck(&copy);
+}
+
+/// The play, and all it has started, killed as soon as `is_time` of its output.
+fn killed_when(ansible: &Ansible, variables: &Value, is_time: &dyn Fn(&str) -> bool) {
+    let play = ansible.start_playbook(RESTORE, variables);
+    wait_until("it is time", Duration::from_secs(60), || is_time(&play.output()));
+    let mut pids = descendants(play.pid());
+    pids.push(play.pid());
+    pids.iter().for_each(|pid| signal(*pid, Signal::SIGKILL));
+    assert_ne!(play.wait().status, 0);
 }

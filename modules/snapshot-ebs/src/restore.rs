@@ -127,7 +127,7 @@ pub struct RestoreFailure {
 /// # Errors
 /// [`EbsError::SnapshotMissing`], [`EbsError::SnapshotState`], [`EbsError::Mismatch`], [`EbsError::MountPoint`],
 /// [`EbsError::Option`], [`EbsError::Restore`], and those of reading from EC2.
-pub fn check_restore(ec2: &Ec2, order: &RestoreOrder) -> Result<bool, EbsError> {
+pub fn check_restore(ec2: &Ec2, order: &RestoreOrder, sysfs: &Sysfs) -> Result<bool, EbsError> {
     let ids: Vec<String> = order.pieces.iter().map(|piece| piece.snapshot_id.clone()).collect();
     let found = ec2.snapshots_by_id(&ids)?;
     for piece in &order.pieces {
@@ -137,14 +137,22 @@ pub fn check_restore(ec2: &Ec2, order: &RestoreOrder) -> Result<bool, EbsError> 
     order.filesystems().try_for_each(|(filesystem, _)| here::expect_simple(filesystem))?;
     let ours = volumes_of(ec2, order)?;
     ours.iter().try_for_each(|volume| proof::expect_here(volume, &order.instance_id))?;
-    proof::expect_free(order, &ours)?;
-    is_whole(order, &ours)
+    let mounted = mount_points(&ours, sysfs)?;
+    proof::expect_free(order, &mounted)?;
+    Ok(is_whole(order, &ours, &mounted))
 }
 
-/// Whether every snapshot has its volume and every mount point something mounted.
-fn is_whole(order: &RestoreOrder, there: &[Volume]) -> Result<bool, EbsError> {
-    let are_mounted = here::are_mounted(order.filesystems().map(|(_, point)| point))?;
-    Ok(are_mounted && there.len() >= order.pieces.len())
+/// Where filesystems of these volumes are mounted.
+fn mount_points(volumes: &[Volume], sysfs: &Sysfs) -> Result<Vec<PathBuf>, EbsError> {
+    let ids: Vec<String> = volumes.iter().map(|volume| volume.id.clone()).collect();
+    let mounted = mounting::mounted_from(sysfs, &ids)?;
+    Ok(mounted.into_iter().map(|(_, point)| point).collect())
+}
+
+/// Whether every snapshot has its volume, and every mount point a filesystem of one of them.
+fn is_whole(order: &RestoreOrder, ours: &[Volume], mounted: &[PathBuf]) -> bool {
+    let is_mounted = |point: &Path| mounted.iter().any(|one| one == point);
+    ours.len() >= order.pieces.len() && order.filesystems().all(|(_, point)| is_mounted(point))
 }
 
 /// Makes, attaches and mounts. A volume that an earlier run of the same restore id made is used, not made again. Nothing
@@ -177,7 +185,7 @@ impl Steps<'_> {
         let mut restored = Restored::default();
         let there = volumes_of(self.ec2, self.order)?;
         there.iter().for_each(|volume| undo.made(&volume.id));
-        if is_whole(self.order, &there)? {
+        if is_whole(self.order, &there, &mount_points(&there, self.sysfs)?) {
             undo.leave_all();
         }
         let mut made = vec![];

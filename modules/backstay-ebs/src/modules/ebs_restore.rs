@@ -171,7 +171,8 @@ impl Task for EbsRestore {
             patience: self.patience,
             keep_on_failure: self.keep_on_failure,
         };
-        let is_whole = check_restore(&ec2, &order).map_err(|error| aws::explain(&error))?;
+        let is_whole =
+            check_restore(&ec2, &order, &Sysfs::default()).map_err(|error| aws::explain(&error))?;
         Ok(Plan { order, ec2, is_whole })
     }
 

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use host::{Mounts, filesystem_of};
@@ -59,26 +59,22 @@ pub(super) fn expect_simple(filesystem: &ClusterFilesystem) -> Result<(), EbsErr
     Ok(())
 }
 
-/// Refuses a mount point that is in use for something else than this restore. `points` are all of this restore; with
-/// `begun` an earlier run has made volumes, and may have mounted them.
-pub(super) fn expect_free(point: &Path, points: &[&Path], begun: bool) -> Result<(), EbsError> {
+/// Refuses a mount point that is in use for something else than what an earlier run of this restore has `mounted`.
+pub(super) fn expect_free(point: &Path, mounted: &[PathBuf]) -> Result<(), EbsError> {
     if !point.is_absolute() {
         return Err(EbsError::Option {
             option: "mount_points",
             problem: format!("\"{}\" is not an absolute path", point.display()),
         });
     }
+    // Below a mounted one the directory is the restored cluster's own, and the original was mounted over it too.
+    if mounted.iter().any(|ours| point.starts_with(ours)) {
+        return Ok(());
+    }
     let no = |problem: String| Err(EbsError::MountPoint { path: point.to_path_buf(), problem });
     let mounts = Mounts::read()?;
     if let Some(mount) = mounts.iter().find(|mount| mount.point == point) {
-        // What an earlier run has mounted is compared with its volume later, before anything is mounted.
-        return if begun { Ok(()) } else { no(format!("is one already, of \"{}\"", mount.device)) };
-    }
-    let is_parent = |other: &&Path| **other != *point && point.starts_with(other);
-    let is_mounted = |other: &&Path| mounts.iter().any(|mount| mount.point == **other);
-    // Then the directory is one of the restored cluster's own, in which the original was mounted too.
-    if begun && points.iter().filter(|other| is_parent(other)).any(is_mounted) {
-        return Ok(());
+        return no(format!("is one already, of \"{}\"", mount.device));
     }
     match fs::read_dir(point) {
         Ok(mut entries) => match entries.next() {
@@ -193,14 +189,6 @@ fn twin(device: &str, original: &ClusterFilesystem) -> EbsError {
     ))
 }
 
-/// Whether something is mounted at every one of these.
-pub(super) fn are_mounted<'a>(
-    mut points: impl Iterator<Item = &'a Path>,
-) -> Result<bool, EbsError> {
-    let mounts = Mounts::read()?;
-    Ok(points.all(|point| mounts.iter().any(|mount| mount.point == point)))
-}
-
 fn same_device(one: &str, other: &str) -> bool {
     one == other
         || matches!((fs::canonicalize(one), fs::canonicalize(other)), (Ok(one), Ok(other)) if one == other)
@@ -289,18 +277,16 @@ mod tests {
             "the btrfs filesystem on \"/dev/x\" has the UUID of one that is mounted on this host, that of \"/data\" in \
              the backup: restore it on another instance"
         );
-        let is_there = |points: &[&str]| are_mounted(points.iter().map(Path::new)).unwrap();
-        assert!(is_there(&["/"]) && !is_there(&["/", "/no/such/place"]));
     }
 
     #[test]
     fn a_mount_point_in_use_is_refused() {
         let place = tempfile::tempdir().unwrap();
-        let free = |point: &Path, begun| expect_free(point, &[Path::new("/"), point], begun);
-        assert!(free(place.path(), false).is_ok());
-        assert!(free(&place.path().join("new"), false).is_ok());
+        let free = |point: &Path, mounted: &str| expect_free(point, &[mounted.into()]);
+        assert!(free(place.path(), "/x").is_ok());
+        assert!(free(&place.path().join("new"), "/x").is_ok());
         fs::write(place.path().join("file"), "").unwrap();
-        let text = free(place.path(), false).unwrap_err().to_string();
+        let text = free(place.path(), "/x").unwrap_err().to_string();
         assert_eq!(
             text,
             format!(
@@ -309,11 +295,11 @@ mod tests {
             )
         );
         // An earlier run has mounted what it lies in.
-        assert!(free(place.path(), true).is_ok());
-        let text = free(Path::new("/"), false).unwrap_err().to_string();
+        assert!(free(place.path(), "/").is_ok());
+        let text = free(Path::new("/"), "/x").unwrap_err().to_string();
         assert!(text.starts_with("mount point \"/\" is one already, of \""), "{text}");
-        assert!(free(Path::new("/"), true).is_ok());
-        let text = free(Path::new("x"), false).unwrap_err().to_string();
+        assert!(free(Path::new("/"), "/").is_ok());
+        let text = free(Path::new("x"), "/x").unwrap_err().to_string();
         assert_eq!(text, "invalid mount_points: \"x\" is not an absolute path");
     }
 }

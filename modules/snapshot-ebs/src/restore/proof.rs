@@ -1,7 +1,7 @@
 //! What is known of a restore before anything is made: its snapshots, its mount points, its zone.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use snapshot::UploadState;
 
@@ -97,8 +97,8 @@ pub(super) fn expect_here(volume: &Volume, instance: &str) -> Result<(), EbsErro
     }
 }
 
-/// Refuses mount points that are in use, or given twice.
-pub(super) fn expect_free(order: &RestoreOrder, ours: &[Volume]) -> Result<(), EbsError> {
+/// Refuses mount points that are given twice, or in use for something else than what an earlier run has `mounted`.
+pub(super) fn expect_free(order: &RestoreOrder, mounted: &[PathBuf]) -> Result<(), EbsError> {
     let mut seen: BTreeMap<&Path, &Path> = BTreeMap::new();
     for (filesystem, point) in order.filesystems() {
         if let Some(other) = seen.insert(point, &filesystem.mount_point) {
@@ -113,8 +113,7 @@ pub(super) fn expect_free(order: &RestoreOrder, ours: &[Volume]) -> Result<(), E
             });
         }
     }
-    let points: Vec<&Path> = seen.into_keys().collect();
-    points.iter().try_for_each(|point| here::expect_free(point, &points, !ours.is_empty()))
+    seen.into_keys().try_for_each(|point| here::expect_free(point, mounted))
 }
 
 #[cfg(test)]
