@@ -29,8 +29,14 @@ impl Cloud {
     /// Of a new server of this major.
     #[must_use]
     pub fn of(major: u32) -> Self {
+        Self::with_data(major, |volumes| volumes.add("data", Format::Xfs))
+    }
+
+    /// The same with a volume for the data directory, mounted at `data`, that `add` makes.
+    #[must_use]
+    pub fn with_data(major: u32, add: impl FnOnce(&Volumes) -> Mounted) -> Self {
         let volumes = Volumes::start();
-        let data = volumes.add("data", Format::Xfs);
+        let data = add(&volumes);
         let wal = volumes.add("wal", Format::Ext4);
         let space = volumes.add("data/tablespace 1", Format::Ext4);
         let _ = volumes.add_unused(1);

@@ -8,6 +8,7 @@ use std::process::Command;
 
 use backstay_tests::place::User;
 use backstay_tests::scene::merged;
+use backstay_tests::volumes::Format;
 use backstay_tests::{Cloud, Destination, Reply, Server, Stop, Volumes, Writer, amcheck, need};
 use serde_json::{Value, json};
 
@@ -35,7 +36,12 @@ fn umount(path: &Path) {
 
 #[test]
 fn a_cluster_comes_back_at_its_own_mount_points() {
-    let Some(mut cloud) = cloud() else { return };
+    if !need::can_run(need::root()) || !Volumes::possible() {
+        return;
+    }
+    // the data directory's file system is on a partition
+    let add = |volumes: &Volumes| volumes.add_partitioned("data", Format::Xfs);
+    let mut cloud = Cloud::with_data(17, add);
     let writer = Writer::start(&cloud.scene.server, 2);
     writer.wait_for(20);
     cloud.start("b");
@@ -50,7 +56,8 @@ fn a_cluster_comes_back_at_its_own_mount_points() {
         umount(&mounted.mount_point);
     }
 
-    let restored = cloud.ask(&cloud.restore("b", &json!({"mount_points": {}}))).ok();
+    let restored =
+        cloud.ask(&cloud.restore("b", &json!({"mount_points": {}, "wait_timeout": 30}))).ok();
     assert_eq!(restored.result["data_directory"], json!(data_directory));
     assert_eq!(restored.result["wal_directory"], json!(cloud.wal.mount_point.join("wal")));
     assert_eq!(restored.result["tablespace_mapping"], json!({}));
@@ -69,6 +76,8 @@ fn a_cluster_comes_back_at_its_own_mount_points() {
         );
     }
 
+    let partition = source_of(&cloud.data.mount_point).display().to_string();
+    assert!(partition.ends_with("p1"), "{partition}");
     let destination = Destination::new(&User::of_servers(), Some(&cloud.data.mount_point));
     assert_eq!(destination.data_directory(), data_directory);
     let mut settings = destination.settings();
