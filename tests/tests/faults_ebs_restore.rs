@@ -259,3 +259,42 @@ fn what_an_undo_cannot_delete_is_listed() {
     let again = cloud.ask(&absent).ok();
     assert_eq!(again.result["changed"], json!(false));
 }
+
+#[test]
+fn what_is_in_use_is_neither_undone_nor_removed() {
+    let Some(cloud) = cloud() else { return };
+    let restored = cloud.ask(&cloud.restore("b", &json!({}))).ok();
+    let before = traces(&cloud);
+    let wal = cloud.restored("wal");
+    let file = fs::File::create(wal.join("in use")).expect("a file on the volume");
+    let absent = json!({"restore_id": restored.word("restore_id"), "state": "absent"});
+    let absent = cloud.of_repository("ebs_restore", &absent);
+    let refused = cloud.ask(&absent);
+    assert_eq!(refused.result["error_kind"], json!("restore_failed"), "{:#}", refused.result);
+    let text = format!("could not unmount \"{}\"", wal.display());
+    assert!(refused.message().contains(&text), "{}", refused.message());
+    // nothing was detached, though what was not in use may be unmounted
+    let attached = |all: Vec<String>| all.into_iter().filter(|one| one.contains("/dev/sd")).count();
+    assert_eq!(attached(traces(&cloud).0), attached(before.0));
+
+    // a second restore fails; the undo leaves the volume that is in use, and says where
+    let space = cloud.restored("space");
+    if cloud.restored_mounts().iter().any(|line| line.contains(&space.display().to_string())) {
+        let umount = std::process::Command::new("umount").arg(&space).status().expect("umount");
+        assert!(umount.success());
+    }
+    fs::write(space.join("in the way"), "").expect("a file where nothing is mounted");
+    let reply = cloud.ask(&cloud.restore("b", &json!({})));
+    assert_eq!(reply.result["error_kind"], json!("location_not_empty"), "{:#}", reply.result);
+    fs::remove_file(space.join("in the way")).expect("an own file");
+    with_manifest(&cloud, other_uuid, || {
+        let reply = cloud.ask(&cloud.restore("b", &json!({})));
+        assert_eq!(reply.result["error_kind"], json!("snapshot_mismatch"), "{:#}", reply.result);
+        assert_eq!(reply.result["mounted"], json!([wal]), "{:#}", reply.result);
+        assert_eq!(reply.result["kept"].as_array().map(Vec::len), Some(1));
+    });
+    drop(file);
+    let removed = cloud.ask(&absent).ok();
+    assert_eq!(removed.result["mount_points"], json!([wal]));
+    assert_eq!(cloud.restored_mounts(), Vec::<String>::new());
+}

@@ -284,7 +284,10 @@ impl EbsError {
             Self::MountPoint { .. } => {
                 "Give another one in mount_points, by the mount point that the file system had."
             }
-            Self::Late { .. } => "Run the task again, with a longer wait_timeout.",
+            Self::Late { .. } => {
+                "Run the task again, with a longer wait_timeout. A volume does not detach while a container still has it \
+                 mounted; disks have serial numbers only on instances with NVMe."
+            }
             Self::Host(error) => return error.hints(),
             _ => return vec![],
         };

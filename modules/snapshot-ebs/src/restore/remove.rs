@@ -50,7 +50,7 @@ pub fn removable(ec2: &Ec2, removal: &Removal, sysfs: &Sysfs) -> Result<Removabl
 /// Unmounts, detaches and deletes. Nothing is detached while any of it is in use.
 ///
 /// # Errors
-/// [`EbsError::Restore`] when something cannot be unmounted or does not detach; what EC2 refuses.
+/// [`EbsError::Restore`] when something cannot be unmounted, [`EbsError::Late`] when it does not detach; what EC2 refuses.
 pub fn remove(ec2: &Ec2, removal: &Removal, found: &Removable) -> Result<(), EbsError> {
     for point in &found.mount_points {
         here::unmount(point).map_err(|error| {
@@ -74,10 +74,10 @@ fn wait_detached(ec2: &Ec2, removal: &Removal, id: &str) -> Result<(), EbsError>
     let begun = Instant::now();
     while ec2.volume(id)?.is_some_and(|volume| !volume.attachments.is_empty()) {
         if begun.elapsed() >= removal.patience {
-            let seconds = removal.patience.as_secs();
-            return Err(EbsError::Restore(format!(
-                "volume \"{id}\" was not detached within {seconds} s"
-            )));
+            return Err(EbsError::Late {
+                what: format!("volume \"{id}\" was not detached"),
+                seconds: removal.patience.as_secs(),
+            });
         }
         ec2.wait(Duration::from_secs(1));
     }
