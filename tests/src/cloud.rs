@@ -9,7 +9,7 @@ use crate::command::tied;
 use crate::scene::{Asked, Reply, Scene, merge, request};
 use crate::server::Builder;
 use crate::volumes::{Format, Mounted, Volumes};
-use crate::{Ec2, Server, collection};
+use crate::{Ansible, Core, Ec2, Server, collection};
 
 /// The cluster and what it is on.
 #[derive(Debug)]
@@ -36,8 +36,18 @@ impl Cloud {
     /// Of a new server that is otherwise like this.
     #[must_use]
     pub fn with(server: Builder) -> Self {
+        Self::made(server, |volumes| volumes.add("data", Format::Xfs))
+    }
+
+    /// Of a new server of this major, with a volume for the data directory, mounted at `data`, that `add` makes.
+    #[must_use]
+    pub fn with_data(major: u32, add: impl FnOnce(&Volumes) -> Mounted) -> Self {
+        Self::made(Server::builder().major(major), add)
+    }
+
+    fn made(server: Builder, add: impl FnOnce(&Volumes) -> Mounted) -> Self {
         let volumes = Volumes::start();
-        let data = volumes.add("data", Format::Xfs);
+        let data = add(&volumes);
         let wal = volumes.add("wal", Format::Ext4);
         let space = volumes.add("data/tablespace 1", Format::Ext4);
         let _ = volumes.add_unused(1);
@@ -55,6 +65,26 @@ impl Cloud {
     #[must_use]
     pub fn ec2(&self) -> &Ec2 {
         self.volumes.ec2()
+    }
+
+    /// `ansible-playbook` with AWS's environment, to this host.
+    #[must_use]
+    pub fn ansible(&self) -> Ansible {
+        let variables = self.volumes.variables();
+        let local = Ansible::local(Core::Newest);
+        variables.iter().fold(local, |ansible, (name, value)| ansible.env(name, value))
+    }
+
+    /// The variables that both playbooks have, and `more`.
+    #[must_use]
+    pub fn playbook_variables(&self, more: &Value) -> Value {
+        let backup = &self.scene.backup;
+        let mut options = backup.login().clone();
+        options["state_directory"] = json!(backup.state_directory());
+        let repository = backup.repository();
+        let mut all = json!({"backstay_repository": repository, "backstay_options": options});
+        merge(&mut all, more);
+        all
     }
 
     /// Asks an executable with AWS's environment, and waits for its reply.
@@ -142,6 +172,18 @@ impl Cloud {
     #[must_use]
     pub fn restored(&self, name: &str) -> PathBuf {
         self.volumes.mount_point("restored").join(name)
+    }
+
+    /// The lines of `/proc/mounts` of what [`Cloud::restore`] has mounted.
+    ///
+    /// # Panics
+    ///
+    /// When the kernel does not say.
+    #[must_use]
+    pub fn restored_mounts(&self) -> Vec<String> {
+        let mounts = std::fs::read_to_string("/proc/thread-self/mounts").expect("our own mounts");
+        let place = self.volumes.mount_point("restored").display().to_string();
+        mounts.lines().filter(|line| line.contains(&place)).map(str::to_owned).collect()
     }
 
     /// The volumes' ids.

@@ -94,7 +94,7 @@ impl Volumes {
     #[track_caller]
     #[must_use]
     pub fn possible() -> bool {
-        let programs = ["mkfs.btrfs", "mkfs.xfs", "mkfs.ext4", "losetup", "btrfs"];
+        let programs = ["mkfs.btrfs", "mkfs.xfs", "mkfs.ext4", "losetup", "btrfs", "partx"];
         let programs = programs.into_iter().map(crate::need::program);
         let found = std::iter::once(crate::need::root()).chain(programs).collect();
         let can_run = crate::need::can_run(found) && crate::need::can_run(crate::need::ebs());
@@ -210,6 +210,25 @@ impl Volumes {
         Mounted { volume, device, mount_point }
     }
 
+    /// A new volume of 1 GiB whose file system is on its only partition.
+    ///
+    /// # Panics
+    ///
+    /// When it cannot be made.
+    #[must_use]
+    pub fn add_partitioned(&self, name: &str, format: Format) -> Mounted {
+        let volume = self.add_unused(1);
+        let disk = self.device(&volume);
+        fs::write(&disk, one_partition()).expect("a partition table");
+        run(Command::new("partx").arg("--update").arg(&disk));
+        self.blocks.lock().show_partitions(&volume);
+        let device = PathBuf::from(format!("{}p1", disk.display()));
+        run(Command::new(format!("mkfs.{}", format.name())).arg("-q").arg(&device));
+        let mount_point = self.mount_point(name);
+        self.mount(&device, &mount_point, "defaults");
+        Mounted { volume, device, mount_point }
+    }
+
     /// A new volume, attached, and with nothing in it.
     #[must_use]
     pub fn add_unused(&self, gibibytes: u32) -> String {
@@ -303,6 +322,17 @@ impl Volumes {
         run(Command::new("mount").args(["-o", options]).arg(device).arg(mount_point));
         User::of_servers().give(mount_point);
     }
+}
+
+/// The first sector of a disk of 1 GiB: a table of one Linux partition, from 1 MiB to the end.
+fn one_partition() -> Vec<u8> {
+    let (first, count): (u32, u32) = (2048, (1 << 21) - 2048);
+    let mut sector = vec![0; 512];
+    sector[446 + 4] = 0x83;
+    sector[446 + 8..446 + 12].copy_from_slice(&first.to_le_bytes());
+    sector[446 + 12..446 + 16].copy_from_slice(&count.to_le_bytes());
+    sector[510..].copy_from_slice(&[0x55, 0xaa]);
+    sector
 }
 
 /// A btrfs file system, as large as its files grow.

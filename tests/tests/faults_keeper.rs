@@ -126,11 +126,9 @@ fn a_play_that_is_killed_leaves_backup_mode_by_the_deadline() {
         running.output().contains("TASK [a long task]")
     });
     let keeper = keeper_of(&scene.record("b1"));
-    let mut pids = descendants(running.pid());
-    pids.push(running.pid());
-    assert!(!pids.contains(&keeper), "the keeper is a child of the play");
-    pids.iter().for_each(|pid| signal(*pid, Signal::SIGKILL));
-    let _ = running.wait();
+    let below = descendants(running.pid());
+    assert!(!below.contains(&keeper), "the keeper is a child of the play");
+    let _ = running.kill();
     scene.wait_for_record("b1", "aborted", Duration::from_secs(15));
     scene.wait_until_left();
     wait_until_dead(keeper, Duration::from_secs(5));

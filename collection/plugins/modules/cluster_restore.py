@@ -64,8 +64,10 @@ options:
     type: dict
   wal_directory:
     description:
-      - Directory for the WAL of the restored database cluster, to which C(pg_wal) becomes a symbolic link.
-      - When not given, it is C(pg_wal) in the data directory.
+      - Directory for the WAL of the restored database cluster, to which C(pg_wal) becomes a symbolic link. It must be empty.
+      - With O(source=in_place) it may also be the copy of the C(pg_wal) that the database cluster had outside its data directory. That is emptied, since
+        the WAL of the backup takes its place. It must hold nothing but WAL of this database cluster, and no server may use it.
+      - When not given, or when it is that path, it is C(pg_wal) in the data directory.
     type: path
   restore_command:
     description:

@@ -12,7 +12,8 @@ short_description: Makes volumes from the EBS snapshots of a backup, and mounts 
 version_added: 0.1.0
 description:
   - Makes a volume from each snapshot of a backup, attaches it to the instance, waits for its device by the serial number and mounts its file systems.
-  - Before anything is mounted, the file systems found are compared with those in the manifest, by type and UUID.
+  - Before anything is mounted, all file systems found are compared with those in the manifest, by type and UUID. A mount point that lies in another is
+    mounted after it.
   - M(backstay.postgresql.cluster_restore) with C(source=in_place) goes on from there.
   - When a step fails, everything that was made is undone again, so that nothing stays attached or is paid for. What could not be undone is returned in
     RV(ignore:kept).
@@ -44,12 +45,12 @@ options:
     type: str
   instance_id:
     description:
-      - Id of the instance, which must be the target.
+      - Id of the instance, which must be the target. If the metadata service answers and names another instance, the task fails.
       - When not given, the metadata service of the instance is asked.
     type: str
   zone:
     description:
-      - Availability zone of the volumes.
+      - Availability zone of the volumes, which must be that of the instance.
       - When not given, it is that of the instance.
     type: str
   volume_type:
@@ -154,6 +155,7 @@ EXAMPLES = r"""
     repository: /var/backups/postgresql
     source: in_place
     data_directory: "{{ restored.data_directory }}"
+    wal_directory: "{{ restored.wal_directory }}"
     tablespace_mapping: "{{ restored.tablespace_mapping }}"
     settings:
       port: 5433
@@ -212,7 +214,7 @@ volumes:
       returned: in check mode
       sample: [/srv/restored]
 filesystems:
-  description: The file systems.
+  description: The file systems, in the order in which they are to be mounted.
   type: list
   elements: dict
   returned: when O(state=present), not in check mode
@@ -243,18 +245,18 @@ filesystems:
       returned: success
       sample: 0f0e7a2b-6c53-4a51-9f0b-3f6f2f1c8d11
     options:
-      description: The options that it is mounted with.
+      description: The options to mount it with.
       type: list
       elements: str
       returned: success
-      sample: [rw, noatime, nouuid]
+      sample: [noatime, nouuid]
 data_directory:
   description: Where the data directory is now.
   type: str
   returned: when O(state=present)
   sample: /srv/restored/pgdata
 wal_directory:
-  description: Where C(pg_wal) is now.
+  description: Where C(pg_wal) is now. It is what M(backstay.postgresql.cluster_restore) takes, so that WAL is on its own volume again.
   type: str
   returned: when O(state=present)
   sample: /srv/restored/pgdata/pg_wal
@@ -282,6 +284,12 @@ kept:
   sample: []
 mounted:
   description: Mount points that a failure left in use.
+  type: list
+  elements: str
+  returned: failure
+  sample: []
+mounted:
+  description: Mount points of those volumes that are still in use.
   type: list
   elements: str
   returned: failure

@@ -51,6 +51,14 @@ pub enum RecoveryError {
         /// The place.
         path: PathBuf,
     },
+    /// The WAL directory holds files, and is not the copy of the source's own, which may be emptied.
+    #[error("WAL directory \"{}\" is not a copy taken in the backup: {problem}", path.display())]
+    NotTheWal {
+        /// The directory.
+        path: PathBuf,
+        /// What is in it, or who uses it.
+        problem: String,
+    },
     /// A server runs on the data directory.
     #[error("a server is running in data directory \"{}\" (process {pid})", path.display())]
     ServerRunning {
@@ -294,9 +302,9 @@ impl RecoveryError {
             Self::TargetBeyondBackup { .. } => "wal_missing",
             Self::NoSource { .. } => "snapshot_not_found",
             Self::DataDirectoryNotEmpty { .. } => "data_directory_not_empty",
-            Self::LocationNotEmpty { .. } | Self::TablespaceOnOriginal { .. } => {
-                "location_not_empty"
-            }
+            Self::LocationNotEmpty { .. }
+            | Self::NotTheWal { .. }
+            | Self::TablespaceOnOriginal { .. } => "location_not_empty",
             Self::ServerRunning { .. } => "server_running",
             Self::NotADataDirectory { .. } => "not_a_data_directory",
             Self::SystemIdentifierMismatch { .. } => "system_identifier_mismatch",

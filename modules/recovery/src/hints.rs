@@ -55,6 +55,9 @@ impl RecoveryError {
                 "Choose another data_directory, or move what is there away. A restore never deletes a cluster."
             }
             Self::LocationNotEmpty { .. } => "Choose another place, or move what is there away.",
+            Self::NotTheWal { .. } => {
+                "Give an empty directory, the one on the volume that was restored from the backup, or none: then WAL goes into the data directory."
+            }
             Self::ServerRunning { .. } => {
                 "Stop the server, or restore into another data_directory."
             }

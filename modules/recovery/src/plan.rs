@@ -7,6 +7,7 @@ mod material;
 mod places;
 mod recovery_settings;
 mod tablespaces;
+mod wal_directory;
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -116,7 +117,7 @@ pub fn plan(restore: &Restore) -> Result<RestorePlan, RecoveryError> {
         data_directory: restore.data_directory.clone(),
         source,
         tablespaces,
-        wal_directory: restore.wal_directory.clone(),
+        wal_directory: restore.separate_wal().map(Path::to_path_buf),
         target,
         settings,
         ownership,

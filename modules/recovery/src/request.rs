@@ -60,7 +60,8 @@ pub struct Restore {
     pub source: Source,
     /// New locations of tablespaces by their old ones. In place: where the tablespace's files are now.
     pub tablespace_mapping: BTreeMap<PathBuf, PathBuf>,
-    /// Where WAL goes (absolute, empty or absent); `pg_wal` becomes a symbolic link to it.
+    /// Where WAL goes (absolute, empty or absent); `pg_wal` becomes a symbolic link to it, unless it is that very path. In
+    /// place it may be the copy of the source's own, which is emptied.
     pub wal_directory: Option<PathBuf>,
     /// `restore_command` of the restored server, with `%f` and `%p`. Without it the backup's own WAL has to do.
     pub restore_command: Option<String>,
@@ -118,6 +119,12 @@ impl Restore {
             jobs: 1,
             start: false,
         }
+    }
+
+    /// The WAL directory, if it is not `pg_wal` in the data directory.
+    pub(crate) fn separate_wal(&self) -> Option<&Path> {
+        let own = self.data_directory.join("pg_wal");
+        self.wal_directory.as_deref().filter(|path| *path != own)
     }
 
     /// What can be said of the request without looking at any disk.

@@ -212,9 +212,7 @@ impl RepositoryError {
                 "Was the file edited, or the folder copied or renamed by hand? Use another backup."
             }
             Self::StateChange { .. } => "Start a new backup.",
-            Self::NotComplete { .. } => {
-                "A backup is complete once its WAL has been fetched after its stop. Only then can it be restored."
-            }
+            Self::NotComplete { state, .. } => way_to_complete(*state),
             Self::Missing { .. } | Self::Size { .. } | Self::Checksum { .. } => {
                 "The backup is damaged and must not be restored. Use another one, and check the disk it lies on."
             }
@@ -227,6 +225,28 @@ impl RepositoryError {
     #[must_use]
     pub fn retryable(&self) -> bool {
         matches!(self, Self::Store { source, .. } if source.kind == io::ErrorKind::Interrupted)
+    }
+}
+
+/// What makes a backup of this state one that can be restored, or what to do instead.
+fn way_to_complete(state: BackupState) -> &'static str {
+    match state {
+        BackupState::Started => {
+            "Only a complete backup can be restored: end it with backup_stop, then fetch its WAL with wal_fetch. \
+             backup_info tells whether its session is still there."
+        }
+        BackupState::Stopped => {
+            "Only a complete backup can be restored: fetch its WAL with wal_fetch, which makes it so."
+        }
+        BackupState::Uploading => {
+            "Only a complete backup can be restored: ebs_snapshot_wait waits until its snapshots are completed, and \
+             makes it so."
+        }
+        BackupState::Failed => {
+            "It never will be complete; its manifest has the reason. Use another backup."
+        }
+        BackupState::Expired => "Its snapshots or files were deleted. Use another backup.",
+        BackupState::Complete => "Is the manifest being written at this moment? Try again.",
     }
 }
 

@@ -90,6 +90,72 @@ pub enum EbsError {
     /// A step of a restore.
     #[error("{0}")]
     Restore(String),
+    /// An option does not fit the instance or the host.
+    #[error("invalid {option}: {problem}")]
+    Option {
+        /// Its name.
+        option: &'static str,
+        /// What is wrong with its value.
+        problem: String,
+    },
+    /// A snapshot of the backup is not there.
+    #[error("snapshot \"{id}\" is not in region \"{region}\" of this account{}", of_account(account.as_deref()))]
+    SnapshotMissing {
+        /// The snapshot.
+        id: String,
+        /// Where it was looked for.
+        region: String,
+        /// The account that owned it when it was taken, if that is known.
+        account: Option<String>,
+    },
+    /// A snapshot cannot be restored, or not yet.
+    #[error("snapshot \"{id}\" is in state \"{state}\", not \"completed\"{}", because(message.as_deref()))]
+    SnapshotState {
+        /// The snapshot.
+        id: String,
+        /// EC2's word.
+        state: &'static str,
+        /// What EC2 says about it.
+        message: Option<String>,
+    },
+    /// EC2 began to make a volume and gave up.
+    #[error(
+        "volume \"{volume}\" from snapshot \"{snapshot}\" {became} while it was made; it is {encryption}"
+    )]
+    VolumeFailed {
+        /// The volume.
+        volume: String,
+        /// What it was made from.
+        snapshot: String,
+        /// `went to state "error"` or `disappeared`.
+        became: &'static str,
+        /// `encrypted with "arn:…"` or `not encrypted`.
+        encryption: String,
+    },
+    /// A mount point is in use for something else.
+    #[error("mount point \"{}\" {problem}", path.display())]
+    MountPoint {
+        /// The mount point.
+        path: std::path::PathBuf,
+        /// By what.
+        problem: String,
+    },
+    /// A step of a restore took too long.
+    #[error("{what} within {seconds} s")]
+    Late {
+        /// What did not happen.
+        what: String,
+        /// How long it was waited for.
+        seconds: u64,
+    },
+}
+
+fn of_account(account: Option<&str>) -> String {
+    account.map_or_else(String::new, |id| format!("; it was taken in account \"{id}\""))
+}
+
+fn because(message: Option<&str>) -> String {
+    message.map_or_else(String::new, |text| format!(": {text}"))
 }
 
 /// Refusals after which the same call may succeed (EC2's API error codes).
@@ -165,8 +231,13 @@ impl EbsError {
             Self::Timeout { .. } => "snapshot_timeout",
             Self::Ended(_) => "snapshot_failed",
             Self::Host(error) => error.kind(),
-            Self::Mismatch(_) => "volume_mismatch",
-            Self::Restore(_) => "restore_failed",
+            Self::Mismatch(_) => "snapshot_mismatch",
+            Self::Restore(_) | Self::VolumeFailed { .. } => "restore_failed",
+            Self::Option { .. } => "invalid_argument",
+            Self::SnapshotMissing { .. } => "snapshot_not_found",
+            Self::SnapshotState { .. } => "snapshot_failed",
+            Self::MountPoint { .. } => "location_not_empty",
+            Self::Late { .. } => "restore_timeout",
         }
     }
 
@@ -195,6 +266,28 @@ impl EbsError {
             Self::Partial { kept, .. } if !kept.is_empty() => {
                 "The snapshots that could not be deleted carry the backup's tags; ebs_expire removes them."
             }
+            Self::SnapshotMissing { .. } => {
+                "Is the region the one that the backup was taken in, or copied to with ebs_snapshot_copy? Are the \
+                 credentials of the account that owns it? A snapshot that was deleted may still be in the recycle bin."
+            }
+            Self::SnapshotState { state: "pending", .. } => {
+                "ebs_snapshot_wait waits until it is completed."
+            }
+            Self::SnapshotState { .. } => {
+                "Use another backup, or a copy in another region if there is one."
+            }
+            Self::VolumeFailed { .. } => {
+                "EBS makes volumes after its answer, and a key that may not be used shows only then. Is the key of the \
+                 snapshot, or kms_key_id, enabled, and may the role use it and create grants (see the policies in the \
+                 collection's docs/ebs.md)?"
+            }
+            Self::MountPoint { .. } => {
+                "Give another one in mount_points, by the mount point that the file system had."
+            }
+            Self::Late { .. } => {
+                "Run the task again, with a longer wait_timeout. A volume does not detach while a container still has it \
+                 mounted; disks have serial numbers only on instances with NVMe."
+            }
             Self::Host(error) => return error.hints(),
             _ => return vec![],
         };
@@ -206,7 +299,10 @@ impl EbsError {
     pub fn retryable(&self) -> bool {
         match self {
             Self::Refused { code, .. } => PASSING.contains(&code.as_str()),
-            Self::Lost { .. } | Self::Limit { .. } | Self::Timeout { .. } => true,
+            Self::Lost { .. } | Self::Limit { .. } | Self::Timeout { .. } | Self::Late { .. } => {
+                true
+            }
+            Self::SnapshotState { state, .. } => *state == "pending",
             _ => false,
         }
     }

@@ -25,7 +25,7 @@ pub use error::EbsError;
 pub use model::{Attachment, Filter, Lock, Snapshot, Volume};
 pub use restore::{
     Piece, Removable, Removal, RestoreFailure, RestoreOrder, Restored, RestoredFilesystem,
-    RestoredVolume, check_restore, removable, remove, restore,
+    RestoredVolume, check_restore, removable, remove, restore, zone_of,
 };
 pub use tags::{BackupTags, TAKEN, TAKING, Tags, tag};
 pub use take::{Order, TakenSet, Watch, take, try_take};

@@ -1,26 +1,28 @@
 //! Volumes from a backup's snapshots, attached and mounted; or, when something fails, nothing left behind.
 
+mod attaching;
 mod here;
+mod making;
+mod mounting;
+mod proof;
 mod remove;
 mod undo;
 mod wishes;
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use host::Sysfs;
-use snapshot::{ClusterFilesystem, UploadState};
+use snapshot::ClusterFilesystem;
 
-use crate::{BackupTags, EbsError, Ec2, Filter, NewVolume, Snapshot, Tags, Volume, tag};
+use crate::{BackupTags, EbsError, Ec2, Filter, NewVolume, Volume, tag};
+pub use proof::zone_of;
 pub use remove::{Removable, Removal, removable, remove};
 use undo::Undo;
-use wishes::{free_names, like};
 
 /// Between two looks at what EC2 or the kernel is doing.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// How often a volume is made anew because the one that a client token stands for is deleted.
-const MOST_TOKENS: u32 = 5;
 
 /// What is to be restored.
 #[derive(Debug, Clone)]
@@ -47,11 +49,21 @@ pub struct RestoreOrder {
     pub keep_on_failure: bool,
 }
 
+impl RestoreOrder {
+    /// Every filesystem, with where it is to be mounted.
+    pub fn filesystems(&self) -> impl Iterator<Item = (&ClusterFilesystem, &Path)> {
+        let all = self.pieces.iter().flat_map(|piece| &piece.filesystems);
+        all.map(|(filesystem, point)| (filesystem, point.as_path()))
+    }
+}
+
 /// One snapshot and what its volume holds.
 #[derive(Debug, Clone)]
 pub struct Piece {
     /// The snapshot, in this region.
     pub snapshot_id: String,
+    /// The account that owned it when it was taken, if that is known.
+    pub account: Option<String>,
     /// The size it must have, in GiB, if that is known.
     pub gibibytes: Option<u32>,
     /// What the volume was like: type, IOPS, throughput. It is so again unless the order says otherwise.
@@ -65,7 +77,7 @@ pub struct Piece {
 pub struct Restored {
     /// The volumes.
     pub volumes: Vec<RestoredVolume>,
-    /// The filesystems on them.
+    /// The filesystems on them, in the order in which they are to be mounted.
     pub filesystems: Vec<RestoredFilesystem>,
     /// Whether anything was made, attached or mounted.
     pub changed: bool,
@@ -93,7 +105,7 @@ pub struct RestoredFilesystem {
     pub device: String,
     /// Where.
     pub mount_point: PathBuf,
-    /// The options it is mounted with.
+    /// The options to mount it with.
     pub options: Vec<String>,
 }
 
@@ -109,60 +121,42 @@ pub struct RestoreFailure {
 }
 
 /// Checks, without changing anything, what can be known before: that the snapshots are this backup's and completed,
-/// that this procedure can mount what is on them, and that the mount points are free (failure mode F21). Says whether
-/// a run of this restore has been here already, so that all is mounted.
+/// that this procedure can mount what is on them, that the mount points are free, and that no volume of this restore is
+/// elsewhere (failure mode F21). Says whether a run of this restore has been here already, so that all is mounted.
 ///
 /// # Errors
-/// [`EbsError::Mismatch`], [`EbsError::Restore`], and those of reading from EC2.
-pub fn check_restore(ec2: &Ec2, order: &RestoreOrder) -> Result<bool, EbsError> {
+/// [`EbsError::SnapshotMissing`], [`EbsError::SnapshotState`], [`EbsError::Mismatch`], [`EbsError::MountPoint`],
+/// [`EbsError::Option`], [`EbsError::Restore`], and those of reading from EC2.
+pub fn check_restore(ec2: &Ec2, order: &RestoreOrder, sysfs: &Sysfs) -> Result<bool, EbsError> {
     let ids: Vec<String> = order.pieces.iter().map(|piece| piece.snapshot_id.clone()).collect();
     let found = ec2.snapshots_by_id(&ids)?;
     for piece in &order.pieces {
         let snapshot = found.iter().find(|found| found.id == piece.snapshot_id);
-        prove(order, piece, snapshot)?;
-        for (filesystem, _) in &piece.filesystems {
-            here::expect_simple(filesystem)?;
-        }
+        proof::prove(order, ec2.region(), piece, snapshot)?;
     }
+    order.filesystems().try_for_each(|(filesystem, _)| here::expect_simple(filesystem))?;
     let ours = volumes_of(ec2, order)?;
-    let points = order.pieces.iter().flat_map(|piece| &piece.filesystems);
-    for (_, mount_point) in points {
-        here::expect_free(mount_point, &ours)?;
-    }
-    is_whole(order, &ours)
+    ours.iter().try_for_each(|volume| proof::expect_here(volume, &order.instance_id))?;
+    let mounted = mount_points(&ours, sysfs)?;
+    proof::expect_free(order, &mounted)?;
+    Ok(is_whole(order, &ours, &mounted))
 }
 
-/// Whether every snapshot has its volume and every mount point something mounted.
-fn is_whole(order: &RestoreOrder, there: &[Volume]) -> Result<bool, EbsError> {
-    let filesystems = order.pieces.iter().flat_map(|piece| &piece.filesystems);
-    let are_mounted = here::are_mounted(filesystems.map(|(_, point)| point.as_path()))?;
-    Ok(are_mounted && there.len() >= order.pieces.len())
+/// Where filesystems of these volumes are mounted.
+fn mount_points(volumes: &[Volume], sysfs: &Sysfs) -> Result<Vec<PathBuf>, EbsError> {
+    let ids: Vec<String> = volumes.iter().map(|volume| volume.id.clone()).collect();
+    let mounted = mounting::mounted_from(sysfs, &ids)?;
+    Ok(mounted.into_iter().map(|(_, point)| point).collect())
 }
 
-fn prove(order: &RestoreOrder, piece: &Piece, snapshot: Option<&Snapshot>) -> Result<(), EbsError> {
-    let id = &piece.snapshot_id;
-    let not = |why: String| Err(EbsError::Mismatch(format!("snapshot \"{id}\" {why}")));
-    let Some(snapshot) = snapshot else {
-        return not("is not in this region and account".to_owned());
-    };
-    if !order.backup.prove(&snapshot.tags) {
-        return not(format!(
-            "is not of backup \"{}\" of cluster \"{}\": its own tags say otherwise",
-            order.backup.backup_id, order.backup.cluster
-        ));
-    }
-    if snapshot.state != UploadState::Completed {
-        return not("is not completed".to_owned());
-    }
-    match piece.gibibytes {
-        Some(size) if size != snapshot.gibibytes => {
-            not(format!("has {} GiB, the manifest says {size} GiB", snapshot.gibibytes))
-        }
-        _ => Ok(()),
-    }
+/// Whether every snapshot has its volume, and every mount point a filesystem of one of them.
+fn is_whole(order: &RestoreOrder, ours: &[Volume], mounted: &[PathBuf]) -> bool {
+    let is_mounted = |point: &Path| mounted.iter().any(|one| one == point);
+    ours.len() >= order.pieces.len() && order.filesystems().all(|(_, point)| is_mounted(point))
 }
 
-/// Makes, attaches and mounts. A volume that an earlier run of the same restore id made is used, not made again.
+/// Makes, attaches and mounts. A volume that an earlier run of the same restore id made is used, not made again. Nothing
+/// is mounted before every filesystem has been compared with the manifest.
 ///
 /// # Errors
 /// [`RestoreFailure`]; then everything this run or an earlier one of the same id made is undone, in reverse order,
@@ -172,7 +166,7 @@ pub fn restore(
     order: &RestoreOrder,
     sysfs: &Sysfs,
 ) -> Result<Restored, Box<RestoreFailure>> {
-    let mut undo = Undo::new(ec2, order);
+    let mut undo = Undo::new(ec2, order, sysfs);
     let steps = Steps { ec2, order, sysfs };
     match steps.run(&mut undo) {
         Ok(restored) => Ok(restored),
@@ -191,191 +185,42 @@ impl Steps<'_> {
         let mut restored = Restored::default();
         let there = volumes_of(self.ec2, self.order)?;
         there.iter().for_each(|volume| undo.made(&volume.id));
-        if is_whole(self.order, &there)? {
+        if is_whole(self.order, &there, &mount_points(&there, self.sysfs)?) {
             undo.leave_all();
         }
-        let mut volumes = vec![];
+        let mut made = vec![];
         for piece in &self.order.pieces {
-            volumes.push(self.volume(piece, &there, undo, &mut restored)?);
+            made.push((piece, making::volume(self, piece, &there, undo, &mut restored)?));
         }
-        let volumes: Vec<Volume> =
-            volumes.iter().map(|id| self.wait_usable(id)).collect::<Result<_, _>>()?;
-        let mut names = self.device_names()?.into_iter();
-        for (piece, volume) in self.order.pieces.iter().zip(&volumes) {
-            let attached = self.attach(volume, &mut names, undo, &mut restored)?;
+        let mut usable = vec![];
+        for (piece, id) in made {
+            usable.push((piece, making::wait_usable(self, piece, &id)?));
+        }
+        let mut names = attaching::free_names(self)?.into_iter();
+        for (piece, volume) in usable {
+            let (attached_as, changed) = attaching::attach(self, &volume, &mut names)?;
+            restored.changed |= changed;
             restored.volumes.push(RestoredVolume {
-                volume_id: volume.id.clone(),
+                volume_id: volume.id,
                 snapshot_id: piece.snapshot_id.clone(),
-                attached_as: attached,
+                attached_as,
                 device: String::new(),
             });
         }
-        for (index, piece) in self.order.pieces.iter().enumerate() {
-            self.mount(piece, index, undo, &mut restored)?;
-        }
+        mounting::mount_all(self, undo, &mut restored)?;
         Ok(restored)
-    }
-
-    fn volume(
-        &self,
-        piece: &Piece,
-        there: &[Volume],
-        undo: &mut Undo<'_>,
-        restored: &mut Restored,
-    ) -> Result<String, EbsError> {
-        let of = |volume: &&Volume| volume.tags.get(tag::SNAPSHOT) == Some(&piece.snapshot_id);
-        if let Some(volume) = there.iter().find(of) {
-            return Ok(volume.id.clone());
-        }
-        restored.changed = true;
-        for number in 0..MOST_TOKENS {
-            let id = match self.ec2.create_volume(&self.new_volume(piece, number)) {
-                Ok(id) => id,
-                // A restore that was undone asked for a volume of another kind under this token.
-                Err(error) if error.code() == Some("IdempotentParameterMismatch") => continue,
-                Err(error) => return Err(error),
-            };
-            undo.made(&id);
-            // The token of a restore that was undone stands for a volume that is deleted.
-            if !self.is_deleted(&id)? {
-                return Ok(id);
-            }
-        }
-        Err(EbsError::Restore(format!(
-            "EC2 gives only deleted volumes for snapshot \"{}\"; give another restore_id",
-            piece.snapshot_id
-        )))
-    }
-
-    fn new_volume(&self, piece: &Piece, number: u32) -> NewVolume {
-        let order = self.order;
-        let mut tags: Tags = order.like.tags.clone();
-        tags.entry(tag::NAME.to_owned()).or_insert_with(|| {
-            format!("{} {} restored", order.backup.cluster, order.backup.backup_id)
-        });
-        for (key, value) in [
-            (tag::RESTORE, &order.restore_id),
-            (tag::CLUSTER, &order.backup.cluster),
-            (tag::BACKUP_ID, &order.backup.backup_id),
-            (tag::SNAPSHOT, &piece.snapshot_id),
-        ] {
-            tags.insert(key.to_owned(), value.clone());
-        }
-        NewVolume {
-            snapshot_id: piece.snapshot_id.clone(),
-            zone: order.zone.clone(),
-            client_token: format!("{}-{}-{number}", order.restore_id, piece.snapshot_id),
-            tags,
-            ..like(&order.like, &piece.was)
-        }
-    }
-
-    fn is_deleted(&self, id: &str) -> Result<bool, EbsError> {
-        let found = self.ec2.volume(id)?;
-        Ok(found.is_some_and(|volume| matches!(volume.state.as_str(), "deleting" | "deleted")))
-    }
-
-    /// Waits until a volume can be attached, or is.
-    fn wait_usable(&self, id: &str) -> Result<Volume, EbsError> {
-        let begun = Instant::now();
-        loop {
-            let found = self.ec2.volume(id)?;
-            match found {
-                Some(volume) if matches!(volume.state.as_str(), "available" | "in-use") => {
-                    return Ok(volume);
-                }
-                Some(volume) if volume.state == "error" => {
-                    return Err(EbsError::Restore(format!("volume \"{id}\" is in error")));
-                }
-                _ => self.wait(begun, || format!("volume \"{id}\" did not become available"))?,
-            }
-        }
     }
 
     fn wait(&self, begun: Instant, what: impl Fn() -> String) -> Result<(), EbsError> {
         if begun.elapsed() >= self.order.patience {
-            let seconds = self.order.patience.as_secs();
-            return Err(EbsError::Restore(format!("{} within {seconds} s", what())));
+            return Err(self.late(what()));
         }
         self.ec2.wait(LOOK_EVERY);
         Ok(())
     }
 
-    fn device_names(&self) -> Result<Vec<String>, EbsError> {
-        let instance = Filter::Instance(self.order.instance_id.clone());
-        let attached = self.ec2.describe_volumes(&[instance])?;
-        let used: BTreeSet<String> = attached
-            .iter()
-            .flat_map(|volume| &volume.attachments)
-            .map(|attachment| attachment.device.clone())
-            .collect();
-        Ok(free_names(&self.order.device_names, &used))
-    }
-
-    /// The name under which the volume is attached.
-    fn attach(
-        &self,
-        volume: &Volume,
-        names: &mut impl Iterator<Item = String>,
-        undo: &mut Undo<'_>,
-        restored: &mut Restored,
-    ) -> Result<String, EbsError> {
-        let instance = &self.order.instance_id;
-        if let Some(there) = volume.attachments.first() {
-            if there.instance_id != *instance {
-                return Err(EbsError::Mismatch(format!(
-                    "volume \"{}\" of this restore is attached to instance \"{}\", not to \"{instance}\"",
-                    volume.id, there.instance_id
-                )));
-            }
-            undo.attached(&volume.id);
-            return Ok(there.device.clone());
-        }
-        let device = names.next().ok_or_else(|| {
-            EbsError::Restore(
-                "no device name is free on the instance for another volume; give device_names"
-                    .to_owned(),
-            )
-        })?;
-        // Before the call: its answer may be lost.
-        undo.attached(&volume.id);
-        restored.changed = true;
-        self.ec2.attach_volume(&volume.id, instance, &device)?;
-        Ok(device)
-    }
-
-    fn mount(
-        &self,
-        piece: &Piece,
-        index: usize,
-        undo: &mut Undo<'_>,
-        restored: &mut Restored,
-    ) -> Result<(), EbsError> {
-        let Some(volume) = restored.volumes.get(index).cloned() else { return Ok(()) };
-        let begun = Instant::now();
-        let disk = loop {
-            let disks = self.sysfs.disks()?;
-            let is_it = |disk: &host::Disk| disk.ebs_volume().as_ref() == Some(&volume.volume_id);
-            match disks.into_iter().find(is_it) {
-                Some(disk) => break disk,
-                None => self.wait(begun, || {
-                    format!(
-                        "volume \"{}\" is attached, but no disk with its serial appeared on this host",
-                        volume.volume_id
-                    )
-                })?,
-            }
-        };
-        if let Some(slot) = restored.volumes.get_mut(index) {
-            slot.device.clone_from(&disk.device);
-        }
-        for (filesystem, mount_point) in &piece.filesystems {
-            let mounted =
-                here::mount((&volume.volume_id, &disk.device), filesystem, mount_point, undo)?;
-            restored.changed |= mounted.changed;
-            restored.filesystems.push(mounted.filesystem);
-        }
-        Ok(())
+    fn late(&self, what: String) -> EbsError {
+        EbsError::Late { what, seconds: self.order.patience.as_secs() }
     }
 }
 
@@ -387,7 +232,7 @@ fn volumes_of(ec2: &Ec2, order: &RestoreOrder) -> Result<Vec<Volume>, EbsError> 
     ]
     .into();
     let mut found = ec2.describe_volumes(&Filter::tags(&mine))?;
-    found.retain(|volume| !matches!(volume.state.as_str(), "deleting" | "deleted"));
+    found.retain(|volume| !making::is_going(volume));
     Ok(found)
 }
 

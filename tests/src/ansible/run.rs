@@ -4,7 +4,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Child;
 
+use nix::sys::signal::Signal;
 use serde_json::Value;
+
+use crate::command;
 
 /// A play that runs.
 #[derive(Debug)]
@@ -36,6 +39,18 @@ impl Running {
     #[must_use]
     pub fn output(&self) -> String {
         String::from_utf8_lossy(&fs::read(&self.output).unwrap_or_default()).into_owned()
+    }
+
+    /// Kills it with everything that it has started and that is still below it, which a keeper is not.
+    ///
+    /// # Panics
+    ///
+    /// When it cannot be waited for.
+    pub fn kill(self) -> Run {
+        let mut all = command::descendants(self.pid());
+        all.insert(0, self.pid());
+        all.into_iter().for_each(|pid| command::signal(pid, Signal::SIGKILL));
+        self.wait()
     }
 
     /// Waits for its end.

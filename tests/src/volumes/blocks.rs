@@ -3,9 +3,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use super::sysfs::Sysfs;
 use crate::ec2::Storage;
@@ -76,6 +78,13 @@ impl Blocks {
         Some(Path::new("/dev").join(&self.attached.get(volume)?.node))
     }
 
+    /// Shows the partitions that an attached volume has now.
+    pub(crate) fn show_partitions(&self, volume: &str) {
+        if let Some(attached) = self.attached.get(volume) {
+            self.sysfs.show_partitions(&attached.node);
+        }
+    }
+
     /// The disk's name in `/sys/block`.
     pub(crate) fn disk(&self, volume: &str) -> Option<String> {
         Some(self.attached.get(volume)?.name.clone())
@@ -138,6 +147,26 @@ impl Shared {
     }
 }
 
+/// Whether the disk begins with a partition table.
+fn has_partitions(file: &Path) -> bool {
+    let mut sector = [0; 512];
+    let read = fs::File::open(file).and_then(|mut file| file.read_exact(&mut sector));
+    read.is_ok() && sector.ends_with(&[0x55, 0xaa]) && sector[450] != 0
+}
+
+impl Shared {
+    /// A second after the disk: a kernel needs its time to read the table, and not every one knows this kind.
+    fn add_partitions_later(&self, volume: &str, device: String) {
+        let (shared, volume) = (self.clone(), volume.to_owned());
+        std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_secs(1));
+            // those that the kernel has found itself are there already
+            let _ = tool(Command::new("partx").arg("--update").arg(device));
+            shared.lock().show_partitions(&volume);
+        });
+    }
+}
+
 impl Storage for Shared {
     fn snapshot(&mut self, set: &[(String, String)]) -> Result<(), String> {
         let mut blocks = self.lock();
@@ -179,7 +208,8 @@ impl Storage for Shared {
             return Ok(());
         }
         let file = blocks.file(volume);
-        let device = tool(Command::new("losetup").args(["--find", "--show"]).arg(&file))?;
+        let device =
+            tool(Command::new("losetup").args(["--find", "--show", "--partscan"]).arg(&file))?;
         let node = device.replacen("/dev/", "", 1);
         let name = disk_name(&node);
         blocks.sysfs.show(&name, &node, volume);
@@ -187,6 +217,9 @@ impl Storage for Shared {
         let _ = fs::remove_file(&link);
         std::os::unix::fs::symlink(&node, link).map_err(|e| e.to_string())?;
         blocks.attached.insert(volume.to_owned(), Attached { node, name, leaving: false });
+        if has_partitions(&file) {
+            self.add_partitions_later(volume, device);
+        }
         Ok(())
     }
 

@@ -65,12 +65,27 @@ impl Sysfs {
         self.link("block", node, None);
         self.link("block", name, Some(&own));
         self.link("dev/block", number.trim(), Some(&own));
+        self.show_partitions(node);
+    }
+
+    /// Shows the partitions that `node` has now, as the kernel does.
+    pub(crate) fn show_partitions(&self, node: &str) {
+        for (number, partition) in partitions(node) {
+            self.link("dev/block", &number, Some(&partition));
+        }
     }
 
     /// Shows nothing of the device any more.
     pub(crate) fn hide(&self, name: &str) {
         let own = self.directory.join("devices").join(name);
         let number = fs::read_to_string(own.join("dev")).unwrap_or_default();
+        for link in fs::read_dir(self.directory.join("dev/block")).into_iter().flatten().flatten() {
+            // the kernel has taken the partitions away already
+            let target = fs::read_link(link.path()).unwrap_or_default();
+            if target.is_absolute() && !target.exists() {
+                let _ = fs::remove_file(link.path());
+            }
+        }
         self.link("block", name, None);
         self.link("dev/block", number.trim(), None);
         let _ = fs::remove_dir_all(own);
@@ -83,4 +98,18 @@ impl Sysfs {
             symlink(target, link).expect("a link in the test's place");
         }
     }
+}
+
+/// Device numbers and directories of the partitions of the kernel's device.
+fn partitions(node: &str) -> Vec<(String, PathBuf)> {
+    let Ok(real) = fs::canonicalize(Path::new("/sys/class/block").join(node)) else {
+        return Vec::new();
+    };
+    let entries = fs::read_dir(&real).into_iter().flatten().flatten().map(|entry| entry.path());
+    let of = entries.filter(|path| path.join("partition").exists());
+    of.filter_map(|path| {
+        let number = fs::read_to_string(path.join("dev")).ok()?;
+        Some((number.trim().to_owned(), path))
+    })
+    .collect()
 }

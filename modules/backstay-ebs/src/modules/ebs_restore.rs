@@ -1,5 +1,6 @@
 //! `ebs_restore`: volumes from a backup's snapshots, attached and mounted. `cluster_restore` goes on from there.
 
+mod instance;
 mod places;
 mod removal;
 
@@ -13,13 +14,13 @@ use ansible::{
 };
 use chrono::{DateTime, Utc};
 use frame::{Explain, manifest};
-use host::{Instance, Sysfs};
+use host::Sysfs;
 use repository::{BackupId, ClusterName, CompleteBackup, Repository};
 use serde_json::{Value, json};
 use snapshot::{SnapshotRecord, UploadState, VolumeRecord};
 use snapshot_ebs::{
     AwsOptions, BackupTags, Ec2, Filter, NewVolume, Piece, RestoreFailure, RestoreOrder, Restored,
-    check_restore, restore, tag,
+    check_restore, restore, tag, zone_of,
 };
 
 use crate::aws;
@@ -139,10 +140,13 @@ impl Task for EbsRestore {
     }
 
     fn plan(&self) -> Result<Plan, Failure> {
-        let (instance_id, zone, region) = self.destination()?;
+        let here = instance::find(self.instance_id.as_deref())?;
         let mut aws = self.aws.clone();
-        aws.region = aws.region.or(region);
+        aws.region = aws.region.or(here.region);
         let ec2 = aws::connect(&aws)?;
+        let instance_id = here.id;
+        let zone = zone_of(&ec2, &instance_id, here.zone, self.zone.as_deref())
+            .map_err(|error| aws::explain(&error))?;
         let manifest = self.backup.manifest();
         let backup = BackupTags {
             cluster: manifest.cluster.to_string(),
@@ -167,7 +171,8 @@ impl Task for EbsRestore {
             patience: self.patience,
             keep_on_failure: self.keep_on_failure,
         };
-        let is_whole = check_restore(&ec2, &order).map_err(|error| aws::explain(&error))?;
+        let is_whole =
+            check_restore(&ec2, &order, &Sysfs::default()).map_err(|error| aws::explain(&error))?;
         Ok(Plan { order, ec2, is_whole })
     }
 
@@ -184,16 +189,6 @@ impl Task for EbsRestore {
 }
 
 impl EbsRestore {
-    /// The instance, its zone and its region: this host's, unless options name another.
-    fn destination(&self) -> Result<(String, String, Option<String>), Failure> {
-        if let (Some(instance), Some(zone)) = (&self.instance_id, &self.zone) {
-            return Ok((instance.clone(), zone.clone(), None));
-        }
-        let this = Instance::ask().map_err(|error| error.explain())?;
-        let instance = self.instance_id.clone().unwrap_or(this.id);
-        Ok((instance, self.zone.clone().unwrap_or(this.zone), Some(this.region)))
-    }
-
     /// The snapshots in this region: the backup's own, or copies of them, which are found by their tags.
     fn pieces(&self, ec2: &Ec2, backup: &BackupTags) -> Result<Vec<Piece>, Failure> {
         let mut pieces = vec![];
@@ -215,6 +210,7 @@ impl EbsRestore {
                 .collect();
             pieces.push(Piece {
                 snapshot_id: self.snapshot_id(ec2, backup, record, volume)?,
+                account: volume.account.clone(),
                 gibibytes: volume.gibibytes,
                 was: (volume.volume_type.clone(), volume.iops, volume.throughput),
                 filesystems,

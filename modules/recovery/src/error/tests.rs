@@ -27,6 +27,11 @@ fn of_the_place() -> Vec<(RecoveryError, &'static str, &'static str)> {
             "location_not_empty",
         ),
         (
+            RecoveryError::NotTheWal { path: path(), problem: "x".to_owned() },
+            "WAL directory \"/data\" is not a copy taken in the backup: x",
+            "location_not_empty",
+        ),
+        (
             RecoveryError::ServerRunning { path: path(), pid: 7 },
             "a server is running in data directory \"/data\" (process 7)",
             "server_running",

@@ -6,7 +6,7 @@ use crate::RecoveryError;
 use crate::marker::Marker;
 use crate::plan::evidence::Evidence;
 use crate::plan::tablespaces::PlacedTablespace;
-use crate::plan::{destination, in_place};
+use crate::plan::{destination, in_place, wal_directory};
 use crate::request::{Restore, Source};
 
 /// Is every place free, apart from the others, and not one that somebody needs?
@@ -19,7 +19,7 @@ pub(crate) fn check(
     let data = &restore.data_directory;
     let mut places = vec![("data_directory", data.as_path())];
     places.extend(tablespaces.iter().map(|one| ("tablespace_mapping", one.location.as_path())));
-    places.extend(restore.wal_directory.iter().map(|path| ("wal_directory", path.as_path())));
+    places.extend(restore.separate_wal().map(|path| ("wal_directory", path)));
     destination::apart_from_each_other(&places)?;
     let paths: Vec<_> = places.iter().map(|(_, path)| *path).collect();
     destination::apart_from(&repository_root(restore), &paths)?;
@@ -36,9 +36,7 @@ pub(crate) fn check(
         }
         unfinished
     };
-    if let Some(path) = &restore.wal_directory {
-        destination::location_is_free("WAL directory", path, unfinished.as_ref())?;
-    }
+    wal_directory::check(restore, source, unfinished.as_ref())?;
     Ok(unfinished)
 }
 

@@ -105,6 +105,21 @@ fn texts_of_backups() {
 }
 
 #[test]
+fn each_state_has_its_way_to_a_restore() {
+    let hint = |state| RepositoryError::NotComplete { backup: backup(), state }.hints().concat();
+    for (state, way) in [
+        (BackupState::Started, "backup_stop"),
+        (BackupState::Stopped, "wal_fetch"),
+        (BackupState::Uploading, "ebs_snapshot_wait"),
+        (BackupState::Failed, "another backup"),
+        (BackupState::Expired, "another backup"),
+        (BackupState::Complete, "Try again"),
+    ] {
+        assert!(hint(state).contains(way), "{state}: {}", hint(state));
+    }
+}
+
+#[test]
 fn texts_of_names_and_owners() {
     let (found, expected) = (SystemIdentifier::from(1_u64), SystemIdentifier::from(2_u64));
     assert_all(&[

@@ -89,6 +89,79 @@ fn texts_of_what_comes_before_a_call() {
 }
 
 #[test]
+fn texts_of_restores() {
+    use EbsError as E;
+    let state = |state, message: Option<&str>| E::SnapshotState {
+        id: "snap-1".into(),
+        state,
+        message: message.map(str::to_owned),
+    };
+    let missing = |account: Option<&str>| E::SnapshotMissing {
+        id: "snap-1".into(),
+        region: "r".into(),
+        account: account.map(str::to_owned),
+    };
+    let text = "snapshot \"snap-1\" is not in region \"r\" of this account";
+    let of_other = format!("{text}; it was taken in account \"12\"");
+    check(vec![
+        (E::Mismatch("x".into()), "x", "snapshot_mismatch", false),
+        (missing(None), text, "snapshot_not_found", false),
+        (missing(Some("12")), &of_other, "snapshot_not_found", false),
+        (
+            state("pending", None),
+            "snapshot \"snap-1\" is in state \"pending\", not \"completed\"",
+            "snapshot_failed",
+            true,
+        ),
+        (
+            state("error", Some("no key")),
+            "snapshot \"snap-1\" is in state \"error\", not \"completed\": no key",
+            "snapshot_failed",
+            false,
+        ),
+    ]);
+    assert!(state("pending", None).hints()[0].contains("ebs_snapshot_wait"));
+    assert!(state("error", None).hints()[0].contains("another backup"));
+}
+
+#[test]
+fn texts_of_steps_of_restores() {
+    use EbsError as E;
+    let failed = E::VolumeFailed {
+        volume: "vol-1".into(),
+        snapshot: "snap-1".into(),
+        became: "disappeared",
+        encryption: "not encrypted".into(),
+    };
+    check(vec![
+        (
+            failed,
+            "volume \"vol-1\" from snapshot \"snap-1\" disappeared while it was made; it is not encrypted",
+            "restore_failed",
+            false,
+        ),
+        (
+            E::Option { option: "zone", problem: "no".into() },
+            "invalid zone: no",
+            "invalid_argument",
+            false,
+        ),
+        (
+            E::MountPoint { path: "/m".into(), problem: "is not empty".into() },
+            "mount point \"/m\" is not empty",
+            "location_not_empty",
+            false,
+        ),
+        (
+            E::Late { what: "it did not come".into(), seconds: 3 },
+            "it did not come within 3 s",
+            "restore_timeout",
+            true,
+        ),
+    ]);
+}
+
+#[test]
 fn codes_say_what_is_gone_and_what_is_lost() {
     assert!(refused("InvalidSnapshot.NotFound").is_not_found());
     assert!(!refused("InternalError").is_not_found());

@@ -2,16 +2,16 @@
 
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use host::{Mounts, filesystem_of};
 use program::Program;
 use snapshot::ClusterFilesystem;
 
-use super::RestoredFilesystem;
 use super::undo::Undo;
-use crate::{EbsError, Volume};
+use super::{RestoreOrder, RestoredFilesystem};
+use crate::EbsError;
 
 /// A filesystem that was not unmounted in order replays its journal while it is mounted.
 const MOUNTING: Duration = Duration::from_secs(600);
@@ -30,10 +30,14 @@ const TAKEN_OVER: [&str; 9] = [
     "inode64",
 ];
 
-/// A filesystem that is mounted now.
-pub(super) struct MountedHere {
-    pub(super) filesystem: RestoredFilesystem,
-    pub(super) changed: bool,
+/// A filesystem that is what the manifest says, and can be mounted.
+pub(super) struct Ready<'a> {
+    pub(super) device: String,
+    pub(super) original: &'a ClusterFilesystem,
+    pub(super) mount_point: &'a Path,
+    pub(super) options: Vec<String>,
+    /// Whether an earlier run has mounted it.
+    pub(super) is_mounted: bool,
 }
 
 /// Refuses what takes more than a mount: volume groups and arrays have identifiers of their own, which exist twice
@@ -55,89 +59,78 @@ pub(super) fn expect_simple(filesystem: &ClusterFilesystem) -> Result<(), EbsErr
     Ok(())
 }
 
-/// Refuses a mount point that is in use for something else than this restore.
-pub(super) fn expect_free(mount_point: &Path, ours: &[Volume]) -> Result<(), EbsError> {
-    let at = mount_point.display();
-    if !mount_point.is_absolute() {
-        return Err(EbsError::Restore(format!("mount point \"{at}\" is not an absolute path")));
+/// Refuses a mount point that is in use for something else than what an earlier run of this restore has `mounted`.
+pub(super) fn expect_free(point: &Path, mounted: &[PathBuf]) -> Result<(), EbsError> {
+    if !point.is_absolute() {
+        return Err(EbsError::Option {
+            option: "mount_points",
+            problem: format!("\"{}\" is not an absolute path", point.display()),
+        });
     }
+    // Below a mounted one the directory is the restored cluster's own, and the original was mounted over it too.
+    if mounted.iter().any(|ours| point.starts_with(ours)) {
+        return Ok(());
+    }
+    let no = |problem: String| Err(EbsError::MountPoint { path: point.to_path_buf(), problem });
     let mounts = Mounts::read()?;
-    if let Some(mount) = mounts.iter().find(|mount| mount.point == mount_point) {
-        // An earlier run of this restore may have mounted it; the filesystem itself is checked later.
-        if !ours.is_empty() {
-            return Ok(());
-        }
-        return Err(EbsError::Restore(format!(
-            "\"{at}\" is a mount point already, of \"{}\"; give another in mount_points",
-            mount.device
-        )));
+    if let Some(mount) = mounts.iter().find(|mount| mount.point == point) {
+        return no(format!("is one already, of \"{}\"", mount.device));
     }
-    match fs::read_dir(mount_point) {
+    match fs::read_dir(point) {
         Ok(mut entries) => match entries.next() {
             None => Ok(()),
-            Some(_) => Err(EbsError::Restore(format!(
-                "\"{at}\" is not empty; what is in it would be hidden by the restored volume"
-            ))),
+            Some(_) => {
+                no("is not empty; what is in it would be hidden by the restored volume".to_owned())
+            }
         },
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(EbsError::Restore(format!("could not examine \"{at}\": {error}"))),
+        Err(error) => no(format!("cannot be examined: {error}")),
     }
 }
 
-/// Checks that the device holds what the manifest says, and only then mounts it.
-pub(super) fn mount(
-    (volume, disk): (&str, &str),
-    original: &ClusterFilesystem,
-    mount_point: &Path,
-    undo: &mut Undo<'_>,
-) -> Result<MountedHere, EbsError> {
-    let device = device_of(disk, original);
-    let found = filesystem_of(&device)?;
-    expect_same(&device, original, &found)?;
-    let mounts = Mounts::read()?;
-    let mut options = undo.order().mount_options.clone().unwrap_or_else(|| options(original));
-    if let Some(there) = mounts.iter().find(|mount| mount.point == mount_point) {
-        if !same_device(&there.device, &device) {
-            return Err(EbsError::Restore(format!(
-                "\"{}\" is a mount point already, of \"{}\" and not of \"{device}\"",
-                mount_point.display(),
-                there.device
-            )));
-        }
-        undo.mounted(volume, mount_point);
-        let filesystem = restored(original, device, mount_point, there.options.clone());
-        return Ok(MountedHere { filesystem, changed: false });
-    }
-    if is_mounted_elsewhere(&mounts, original, &device) {
-        match original.fstype.as_str() {
-            "xfs" => options.push("nouuid".to_owned()),
-            "btrfs" => return Err(twin(&device, original)),
-            _ => {}
-        }
-    }
-    make_directories(mount_point, undo)?;
-    run_mount(&device, original, mount_point, &options)?;
-    undo.mounted(volume, mount_point);
-    let filesystem = restored(original, device, mount_point, options);
-    Ok(MountedHere { filesystem, changed: true })
-}
-
-fn restored(
-    original: &ClusterFilesystem,
+/// Checks that the device holds what the manifest says, and how it is to be mounted. Changes nothing.
+pub(super) fn examine<'a>(
+    order: &RestoreOrder,
     device: String,
-    mount_point: &Path,
-    options: Vec<String>,
-) -> RestoredFilesystem {
-    RestoredFilesystem {
-        original: original.clone(),
-        device,
-        mount_point: mount_point.to_path_buf(),
-        options,
+    original: &'a ClusterFilesystem,
+    mount_point: &'a Path,
+) -> Result<Ready<'a>, EbsError> {
+    expect_same(&device, original, &filesystem_of(&device)?)?;
+    let mounts = Mounts::read()?;
+    let mut options = order.mount_options.clone().unwrap_or_else(|| options(original));
+    let there = mounts.iter().find(|mount| mount.point == mount_point);
+    if let Some(there) = there.filter(|there| !same_device(&there.device, &device)) {
+        return Err(EbsError::MountPoint {
+            path: mount_point.to_path_buf(),
+            problem: format!("is one already, of \"{}\" and not of \"{device}\"", there.device),
+        });
     }
+    let has_nouuid = there.is_some_and(|there| there.options.iter().any(|word| word == "nouuid"));
+    let is_twin = is_mounted_elsewhere(&mounts, original, &device);
+    match original.fstype.as_str() {
+        "xfs" if is_twin || has_nouuid => options.push("nouuid".to_owned()),
+        "btrfs" if is_twin && there.is_none() => return Err(twin(&device, original)),
+        _ => {}
+    }
+    Ok(Ready { device, original, mount_point, options, is_mounted: there.is_some() })
+}
+
+/// Mounts it, unless it is mounted.
+pub(super) fn mount(ready: Ready<'_>, undo: &mut Undo<'_>) -> Result<RestoredFilesystem, EbsError> {
+    if !ready.is_mounted {
+        make_directories(ready.mount_point, undo)?;
+        run_mount(&ready)?;
+    }
+    Ok(RestoredFilesystem {
+        original: ready.original.clone(),
+        device: ready.device,
+        mount_point: ready.mount_point.to_path_buf(),
+        options: ready.options,
+    })
 }
 
 /// The whole disk, or the same partition of it as it was: `partition nvme1n1p2` is `/dev/nvme3n1p2` now.
-fn device_of(disk: &str, original: &ClusterFilesystem) -> String {
+pub(super) fn device_of(disk: &str, original: &ClusterFilesystem) -> String {
     let partition = original.layers.iter().find_map(|layer| layer.strip_prefix("partition "));
     let number: String = partition
         .map(|name| name.chars().rev().take_while(char::is_ascii_digit).collect::<String>())
@@ -196,14 +189,6 @@ fn twin(device: &str, original: &ClusterFilesystem) -> EbsError {
     ))
 }
 
-/// Whether something is mounted at every one of these.
-pub(super) fn are_mounted<'a>(
-    mut points: impl Iterator<Item = &'a Path>,
-) -> Result<bool, EbsError> {
-    let mounts = Mounts::read()?;
-    Ok(points.all(|point| mounts.iter().any(|mount| mount.point == point)))
-}
-
 fn same_device(one: &str, other: &str) -> bool {
     one == other
         || matches!((fs::canonicalize(one), fs::canonicalize(other)), (Ok(one), Ok(other)) if one == other)
@@ -220,12 +205,8 @@ fn make_directories(path: &Path, undo: &mut Undo<'_>) -> Result<(), EbsError> {
     Ok(())
 }
 
-fn run_mount(
-    device: &str,
-    original: &ClusterFilesystem,
-    mount_point: &Path,
-    options: &[String],
-) -> Result<(), EbsError> {
+fn run_mount(ready: &Ready<'_>) -> Result<(), EbsError> {
+    let Ready { device, original, mount_point, options, .. } = ready;
     let mut program = Program::new("mount").args(["-t", &original.fstype]).deadline(MOUNTING);
     if !options.is_empty() {
         program = program.arg("-o").arg(options.join(","));
@@ -247,18 +228,7 @@ mod tests {
     use super::*;
 
     fn filesystem() -> ClusterFilesystem {
-        ClusterFilesystem {
-            mount_point: "/data".into(),
-            device: "/dev/nvme1n1p2".into(),
-            fstype: "xfs".into(),
-            uuid: Some("u1".into()),
-            label: None,
-            options: ["rw", "noatime", "attr2", "nouuid", "subvol=/@pg"].map(str::to_owned).into(),
-            layers: vec!["partition nvme1n1p2".into()],
-            volumes: vec!["vol-1".into()],
-            covers: vec![],
-            directories: vec![],
-        }
+        super::super::tests::filesystem("/data")
     }
 
     #[test]
@@ -307,24 +277,29 @@ mod tests {
             "the btrfs filesystem on \"/dev/x\" has the UUID of one that is mounted on this host, that of \"/data\" in \
              the backup: restore it on another instance"
         );
-        let is_there = |points: &[&str]| are_mounted(points.iter().map(Path::new)).unwrap();
-        assert!(is_there(&["/"]) && !is_there(&["/", "/no/such/place"]));
     }
 
     #[test]
     fn a_mount_point_in_use_is_refused() {
         let place = tempfile::tempdir().unwrap();
-        assert!(expect_free(place.path(), &[]).is_ok());
-        assert!(expect_free(&place.path().join("new"), &[]).is_ok());
+        let free = |point: &Path, mounted: &str| expect_free(point, &[mounted.into()]);
+        assert!(free(place.path(), "/x").is_ok());
+        assert!(free(&place.path().join("new"), "/x").is_ok());
         fs::write(place.path().join("file"), "").unwrap();
-        let text = expect_free(place.path(), &[]).unwrap_err().to_string();
-        assert!(
-            text.ends_with("is not empty; what is in it would be hidden by the restored volume"),
-            "{text}"
+        let text = free(place.path(), "/x").unwrap_err().to_string();
+        assert_eq!(
+            text,
+            format!(
+                "mount point \"{}\" is not empty; what is in it would be hidden by the restored volume",
+                place.path().display()
+            )
         );
-        let text = expect_free(Path::new("/"), &[]).unwrap_err().to_string();
-        assert!(text.starts_with("\"/\" is a mount point already, of "), "{text}");
-        let text = expect_free(Path::new("x"), &[]).unwrap_err().to_string();
-        assert_eq!(text, "mount point \"x\" is not an absolute path");
+        // An earlier run has mounted what it lies in.
+        assert!(free(place.path(), "/").is_ok());
+        let text = free(Path::new("/"), "/x").unwrap_err().to_string();
+        assert!(text.starts_with("mount point \"/\" is one already, of \""), "{text}");
+        assert!(free(Path::new("/"), "/").is_ok());
+        let text = free(Path::new("x"), "/x").unwrap_err().to_string();
+        assert_eq!(text, "invalid mount_points: \"x\" is not an absolute path");
     }
 }

@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use host::{Mounts, Sysfs};
+use host::Sysfs;
 
-use super::here;
+use super::{here, making, mounting, proof};
 use crate::{EbsError, Ec2, Filter, Volume, tag};
 
 /// A restore to be removed.
@@ -39,42 +39,18 @@ pub fn removable(ec2: &Ec2, removal: &Removal, sysfs: &Sysfs) -> Result<Removabl
         Filter::Tag(tag::RESTORE.to_owned(), removal.restore_id.clone()),
         Filter::Tag(tag::CLUSTER.to_owned(), removal.cluster.clone()),
     ])?;
-    volumes.retain(|volume| !matches!(volume.state.as_str(), "deleting" | "deleted"));
-    let elsewhere = |volume: &&Volume| {
-        volume.attachments.iter().any(|there| there.instance_id != removal.instance_id)
-    };
-    if let Some(volume) = volumes.iter().find(elsewhere) {
-        return Err(EbsError::Mismatch(format!(
-            "volume \"{}\" of restore \"{}\" is attached to another instance than \"{}\"",
-            volume.id, removal.restore_id, removal.instance_id
-        )));
-    }
-    let ids: Vec<&String> = volumes.iter().map(|volume| &volume.id).collect();
-    let disks = sysfs.disks()?;
-    let devices: Vec<&str> = disks
-        .iter()
-        .filter(|disk| disk.ebs_volume().is_some_and(|id| ids.contains(&&id)))
-        .map(|disk| disk.device.as_str())
-        .collect();
-    let is_on = |device: &str| {
-        devices.iter().any(|disk| {
-            device == *disk || device.strip_prefix(disk).is_some_and(|rest| rest.starts_with('p'))
-        })
-    };
-    let mounts = Mounts::read()?;
-    let mut mount_points: Vec<PathBuf> = mounts
-        .iter()
-        .filter(|mount| is_on(&mount.device))
-        .map(|mount| mount.point.clone())
-        .collect();
-    mount_points.reverse();
+    volumes.retain(|volume| !making::is_going(volume));
+    volumes.iter().try_for_each(|volume| proof::expect_here(volume, &removal.instance_id))?;
+    let ids: Vec<String> = volumes.iter().map(|volume| volume.id.clone()).collect();
+    let mounted = mounting::mounted_from(sysfs, &ids)?;
+    let mount_points = mounted.into_iter().rev().map(|(_, point)| point).collect();
     Ok(Removable { volumes, mount_points })
 }
 
 /// Unmounts, detaches and deletes. Nothing is detached while any of it is in use.
 ///
 /// # Errors
-/// [`EbsError::Restore`] when something cannot be unmounted or does not detach; what EC2 refuses.
+/// [`EbsError::Restore`] when something cannot be unmounted, [`EbsError::Late`] when it does not detach; what EC2 refuses.
 pub fn remove(ec2: &Ec2, removal: &Removal, found: &Removable) -> Result<(), EbsError> {
     for point in &found.mount_points {
         here::unmount(point).map_err(|error| {
@@ -98,10 +74,10 @@ fn wait_detached(ec2: &Ec2, removal: &Removal, id: &str) -> Result<(), EbsError>
     let begun = Instant::now();
     while ec2.volume(id)?.is_some_and(|volume| !volume.attachments.is_empty()) {
         if begun.elapsed() >= removal.patience {
-            let seconds = removal.patience.as_secs();
-            return Err(EbsError::Restore(format!(
-                "volume \"{id}\" was not detached within {seconds} s"
-            )));
+            return Err(EbsError::Late {
+                what: format!("volume \"{id}\" was not detached"),
+                seconds: removal.patience.as_secs(),
+            });
         }
         ec2.wait(Duration::from_secs(1));
     }

@@ -1,6 +1,36 @@
 use super::*;
 use crate::tags::tests::backup;
+use crate::{Snapshot, Tags};
 use chrono::DateTime;
+use proof::prove;
+use snapshot::UploadState;
+use std::collections::BTreeSet;
+use wishes::{free_names, like};
+
+pub(super) fn piece(snapshot: &str) -> Piece {
+    Piece {
+        snapshot_id: snapshot.into(),
+        account: Some("123456789012".into()),
+        gibibytes: Some(8),
+        was: (None, None, None),
+        filesystems: vec![],
+    }
+}
+
+pub(super) fn filesystem(mount_point: &str) -> ClusterFilesystem {
+    ClusterFilesystem {
+        mount_point: mount_point.into(),
+        device: "/dev/nvme1n1p2".into(),
+        fstype: "xfs".into(),
+        uuid: Some("u1".into()),
+        label: None,
+        options: ["rw", "noatime", "attr2", "nouuid", "subvol=/@pg"].map(str::to_owned).into(),
+        layers: vec!["partition nvme1n1p2".into()],
+        volumes: vec!["vol-1".into()],
+        covers: vec![],
+        directories: vec![],
+    }
+}
 
 pub(super) fn order() -> RestoreOrder {
     RestoreOrder {
@@ -28,12 +58,7 @@ fn free_names_are_those_nobody_has() {
 
 #[test]
 fn snapshots_must_prove_that_they_are_the_backups() {
-    let piece = Piece {
-        snapshot_id: "snap-1".into(),
-        gibibytes: Some(8),
-        was: (None, None, None),
-        filesystems: vec![],
-    };
+    let piece = piece("snap-1");
     let good = Snapshot {
         id: "snap-1".into(),
         volume_id: "vol-1".into(),
@@ -48,20 +73,30 @@ fn snapshots_must_prove_that_they_are_the_backups() {
         message: None,
         tags: backup().of_call("r", &Tags::new()),
     };
-    assert!(prove(&order(), &piece, Some(&good)).is_ok());
-    let refusal = |snapshot: Option<&Snapshot>| prove(&order(), &piece, snapshot).unwrap_err();
+    let proven = |found: Option<&Snapshot>| prove(&order(), "r", &piece, found);
+    assert!(proven(Some(&good)).is_ok());
+    let refusal = |snapshot: Option<&Snapshot>| proven(snapshot).unwrap_err();
     let text = |snapshot: &Snapshot| refusal(Some(snapshot)).to_string();
-    assert_eq!(refusal(None).to_string(), "snapshot \"snap-1\" is not in this region and account");
+    assert_eq!(
+        refusal(None).to_string(),
+        "snapshot \"snap-1\" is not in region \"r\" of this account; it was taken in account \"123456789012\""
+    );
     let foreign = Snapshot { tags: Tags::new(), ..good.clone() };
     assert_eq!(
         text(&foreign),
         "snapshot \"snap-1\" is not of backup \"b1\" of cluster \"main\": its own tags say otherwise"
     );
     let pending = Snapshot { state: UploadState::Pending, ..good.clone() };
-    assert_eq!(text(&pending), "snapshot \"snap-1\" is not completed");
+    assert_eq!(text(&pending), "snapshot \"snap-1\" is in state \"pending\", not \"completed\"");
+    let broken =
+        Snapshot { state: UploadState::Error, message: Some("no key".into()), ..good.clone() };
+    assert_eq!(
+        text(&broken),
+        "snapshot \"snap-1\" is in state \"error\", not \"completed\": no key"
+    );
     let other = Snapshot { gibibytes: 9, ..good };
     assert_eq!(text(&other), "snapshot \"snap-1\" has 9 GiB, the manifest says 8 GiB");
-    assert_eq!(refusal(None).kind(), "volume_mismatch");
+    assert_eq!(refusal(None).kind(), "snapshot_not_found");
 }
 
 #[test]

@@ -10,7 +10,7 @@ use snapshot_ebs::RestoreOrder;
 pub(super) fn of(order: &RestoreOrder) -> Map<String, Value> {
     let (mut data, mut wal) = (None, None);
     let (mut tablespaces, mut mapping) = (Map::new(), Map::new());
-    for (filesystem, point) in order.pieces.iter().flat_map(|piece| &piece.filesystems) {
+    for (filesystem, point) in order.filesystems() {
         for (cover, directory) in filesystem.covers.iter().zip(&filesystem.directories) {
             let place: PathBuf = point.join(directory);
             match cover.role {
@@ -56,6 +56,7 @@ mod tests {
         };
         let piece = |filesystem, point: &str| Piece {
             snapshot_id: "snap-1".into(),
+            account: None,
             gibibytes: None,
             was: (None, None, None),
             filesystems: vec![(filesystem, point.into())],

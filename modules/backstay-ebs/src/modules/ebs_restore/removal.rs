@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use ansible::{Failure, Options, Preview, Returns, Task};
-use frame::Explain;
-use host::{Instance, Sysfs};
+use host::Sysfs;
 use serde_json::{Value, json};
 use snapshot_ebs::{AwsOptions, Ec2, Removable, Removal, removable, remove};
 
@@ -58,19 +57,13 @@ impl Task for EbsRemoval {
 
     fn plan(&self) -> Result<Plan, Failure> {
         let mut aws = self.aws.clone();
-        let instance_id = match &self.instance_id {
-            Some(id) => id.clone(),
-            None => {
-                let this = Instance::ask().map_err(|error| error.explain())?;
-                aws.region.get_or_insert(this.region);
-                this.id
-            }
-        };
+        let here = super::instance::find(self.instance_id.as_deref())?;
+        aws.region = aws.region.or(here.region);
         let ec2 = aws::connect(&aws)?;
         let removal = Removal {
             restore_id: self.restore_id.clone(),
             cluster: self.cluster.clone(),
-            instance_id,
+            instance_id: here.id,
             patience: self.patience,
         };
         let found =
