@@ -382,3 +382,14 @@ fn a_play_that_waits_says_how_far_the_upload_is() {
     let told = told.unwrap_or_else(|| panic!("nothing was told:\n{}", run.output));
     assert!(told.starts_with("target: snapshots ") && told.contains(" s left"), "{told}");
 }
+
+/// Who adds what `ebs_snapshot` has added on this host already adds nothing.
+#[test]
+fn snapshots_that_are_on_record_are_not_added_twice() {
+    let Some(cloud) = cloud() else { return };
+    cloud.start("b1");
+    let taken = cloud.snapshot("b1", &json!({})).ok();
+    let add = json!({"provider": "ebs", "snapshots": taken.result["snapshots"]});
+    let _ = cloud.ask(&cloud.task("snapshot_create", "b1", &add)).ok();
+    assert_eq!(ids(&cloud.scene.info("b1")), there(&cloud));
+}

@@ -17,7 +17,10 @@ fn a_playbook_that_is_killed_at_any_step_is_run_again_and_leaves_nothing() {
     }
     let cloud = Cloud::of(14);
     let ansible = cloud.ansible();
-    let _ = cloud.ec2().on("CreateSnapshots").pending_for(Duration::from_secs(2));
+    // so that there is a wait in which it can be killed
+    let uploading = |time| {
+        let _ = cloud.ec2().on("CreateSnapshots").pending_for(time);
+    };
     let calls = |action: &str| cloud.ec2().calls(action).len();
     let state = |id: &str| backup_state(&cloud, id);
     // what has just been reached when it is killed, and the call of EC2's that takes long then
@@ -40,6 +43,7 @@ fn a_playbook_that_is_killed_at_any_step_is_run_again_and_leaves_nothing() {
         if let Some(action) = slow {
             let _ = cloud.ec2().on(action).delay(Duration::from_secs(3));
         }
+        uploading(Duration::from_secs(2));
         let killed = format!("killed-{number}");
         let taken = cloud.playbook_variables(&json!({"backstay_backup_id": killed}));
         let running = ansible.start_playbook("backstay.postgresql.ebs_snapshot_backup", &taken);
@@ -52,6 +56,7 @@ fn a_playbook_that_is_killed_at_any_step_is_run_again_and_leaves_nothing() {
             let _ = cloud.ec2().on(action).delay(Duration::ZERO);
         }
 
+        uploading(Duration::ZERO);
         let good = format!("good-{number}");
         // nothing that failed is kept for long, so that it can be seen to go
         let again = cloud

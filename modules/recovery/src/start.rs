@@ -70,7 +70,7 @@ fn start(restored: &Restored, options: &StartOptions) -> Result<(), RecoveryErro
         .arg("-l")
         .arg(data.join(LOG))
         .arg("-o")
-        .arg(server_options(data, restored.config_file.as_deref(), options))
+        .arg(server_options(data, restored.major.into(), restored.config_file.as_deref(), options))
         .deadline(Duration::from_secs(PG_CTL_SECONDS + 60));
     for (name, value) in &options.environment {
         program = program.env(name, value);
@@ -100,8 +100,10 @@ fn find_pg_ctl(restored: &Restored) -> Result<PathBuf, RecoveryError> {
 /// `data_directory` is named because a restored `postgresql.conf` may name the source's, which would win over `-D` and
 /// start the server on the source's files. So is `external_pid_file`, as Debian sets it: a server beside the source would
 /// write over the source's file and remove it in the end, and Debian's tools then take the source for one that is down.
+/// And so is `stats_temp_directory`, which Debian sets too: 14 and older keep their statistics there, of whichever server.
 fn server_options(
     data_directory: &Path,
+    major: u32,
     config_file: Option<&Path>,
     options: &StartOptions,
 ) -> String {
@@ -109,6 +111,9 @@ fn server_options(
         ("data_directory", data_directory.display().to_string()),
         ("external_pid_file", data_directory.join(PID_FILE).display().to_string()),
     ];
+    if major <= 14 {
+        settings.push(("stats_temp_directory", "pg_stat_tmp".to_owned()));
+    }
     if let Some(path) = config_file {
         settings.push(("config_file", path.display().to_string()));
     }
@@ -142,12 +147,12 @@ mod tests {
         };
         let config_file = Path::new("/etc/it's/postgresql.conf");
         assert_eq!(
-            server_options(Path::new("/srv/a b"), Some(config_file), &options),
+            server_options(Path::new("/srv/a b"), 15, Some(config_file), &options),
             "-c 'data_directory=/srv/a b' -c 'external_pid_file=/srv/a b/backstay_postmaster.pid' -c 'config_file=/etc/it'\\''s/postgresql.conf' -c 'port=5433' -c 'unix_socket_directories=/tmp/$x'"
         );
         assert_eq!(
-            server_options(Path::new("/d"), None, &StartOptions::default()),
-            "-c 'data_directory=/d' -c 'external_pid_file=/d/backstay_postmaster.pid'"
+            server_options(Path::new("/d"), 14, None, &StartOptions::default()),
+            "-c 'data_directory=/d' -c 'external_pid_file=/d/backstay_postmaster.pid' -c 'stats_temp_directory=pg_stat_tmp'"
         );
     }
 }

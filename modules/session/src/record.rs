@@ -227,6 +227,15 @@ impl SessionRecord {
         }
     }
 
+    /// Notes snapshots. One that a task made or told of again takes the place of what was noted before.
+    pub(crate) fn note(&mut self, snapshots: Vec<serde_json::Value>) {
+        let same = |left: &serde_json::Value, right: &serde_json::Value| {
+            ["provider", "id", "mount_point"].iter().all(|name| left.get(name) == right.get(name))
+        };
+        self.snapshots.retain(|old| !snapshots.iter().any(|new| same(old, new)));
+        self.snapshots.extend(snapshots);
+    }
+
     /// Whether the keeper still runs. Just after its start, before it has
     /// written its process id, it counts as running.
     #[must_use]

@@ -224,6 +224,11 @@ fn newest(
     });
     let newest = usable.max_by_key(|backup| (backup.stop().time, backup.stop().lsn));
     newest.map(|backup| backup.manifest().backup_id.clone()).ok_or_else(|| {
+        if total == 0 {
+            let text = format!("there is no backup of cluster \"{cluster}\" in the repository");
+            return Failure::new("backup_not_found", text)
+                .hint("Give the repository and the cluster that backup_start was given.");
+        }
         let text = format!("none of the {total} backups of cluster \"{cluster}\" is complete and ended before the target");
         Failure::new("invalid_argument", text)
             .hint("The manifests in the repository, backup.json, say how far each backup got and why one failed.")

@@ -264,7 +264,7 @@ impl Session {
             };
         }
         let before = self.record.clone();
-        self.record.snapshots.extend(snapshots);
+        self.record.note(snapshots);
         if let Err(error) = self.store.write(&self.record) {
             self.record = before;
             return Outcome::Failed(self.failure_of(&error));
