@@ -76,6 +76,10 @@ fn copied(path: &Path, cluster: SystemIdentifier) -> Result<(), String> {
     if !clean::is_directory(path) {
         return Err("it is a symbolic link".to_owned());
     }
+    // Every server's has it, and no archive, which may hold the same segments and nothing else.
+    if !clean::is_directory(&path.join("archive_status")) {
+        return Err("it has no directory \"archive_status\", as every pg_wal has".to_owned());
+    }
     for entry in entries(path)? {
         let name = entry.file_name();
         let known = match name.to_str().unwrap_or_default() {
@@ -231,6 +235,14 @@ mod tests {
         let link = place.path().join("link");
         symlink(place.path(), &link).unwrap();
         assert_eq!(copied(&link, 7_u64.into()).unwrap_err(), "it is a symbolic link");
+    }
+
+    #[test]
+    fn an_archive_is_not_emptied() {
+        let place = tempfile::tempdir().unwrap();
+        fs::write(place.path().join(SEGMENT), segment(7)).unwrap();
+        let text = "it has no directory \"archive_status\", as every pg_wal has";
+        assert_eq!(of(7, &place).unwrap_err(), text);
     }
 
     #[test]
