@@ -283,12 +283,6 @@ kept:
   returned: failure, and when O(state=present)
   sample: []
 mounted:
-  description: Mount points that a failure left in use.
-  type: list
-  elements: str
-  returned: failure
-  sample: []
-mounted:
   description: Mount points of those volumes that are still in use.
   type: list
   elements: str
