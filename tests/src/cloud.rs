@@ -186,9 +186,37 @@ impl Cloud {
         mounts.lines().filter(|line| line.contains(&place)).map(str::to_owned).collect()
     }
 
+    /// The ids of the snapshots that there are.
+    #[must_use]
+    pub fn snapshot_ids(&self) -> Vec<String> {
+        self.ec2().snapshots().into_iter().map(|found| found.id).collect()
+    }
+
     /// The volumes' ids.
     #[must_use]
     pub fn ids(&self) -> Vec<String> {
         [&self.data, &self.wal, &self.space].map(|mounted| mounted.volume.clone()).to_vec()
     }
+}
+
+/// The ids of the snapshots in a reply or a manifest.
+#[must_use]
+pub fn ids(values: &Value) -> Vec<String> {
+    let list = values["snapshots"].as_array().cloned().unwrap_or_default();
+    list.iter().filter_map(|one| Some(one["id"].as_str()?.to_owned())).collect()
+}
+
+/// Fails unless two lists are of the same ids.
+///
+/// # Panics
+///
+/// With both.
+#[track_caller]
+pub fn assert_same(left: &[String], right: &[String]) {
+    let sorted = |list: &[String]| {
+        let mut list = list.to_vec();
+        list.sort();
+        list
+    };
+    assert_eq!(sorted(left), sorted(right));
 }

@@ -28,16 +28,16 @@ fn by(cloud: &Cloud, name: &str) -> Value {
     json!({"access_key": name, "secret_key": "secret", "region": "eu-central-1"})
 }
 
+/// The ids of the snapshots in a reply or a manifest, in order.
 fn ids(values: &Value) -> Vec<String> {
-    let list = values["snapshots"].as_array().cloned().unwrap_or_default();
-    let mut ids: Vec<_> =
-        list.iter().filter_map(|one| Some(one["id"].as_str()?.to_owned())).collect();
+    let mut ids = backstay_tests::cloud::ids(values);
     ids.sort();
     ids
 }
 
+/// Those that there are, in order.
 fn there(cloud: &Cloud) -> Vec<String> {
-    let mut ids: Vec<_> = cloud.ec2().snapshots().into_iter().map(|found| found.id).collect();
+    let mut ids = cloud.snapshot_ids();
     ids.sort();
     ids
 }

@@ -273,6 +273,16 @@ snapshots:
           type: list
           elements: dict
           returned: success
+        system_identifier:
+          description: System identifier of the database cluster that it was taken of.
+          type: str
+          returned: success, not in check mode
+          sample: "7343434343434343434"
+        start_lsn:
+          description: LSN where the backup starts that it was taken for.
+          type: str
+          returned: success, not in check mode
+          sample: 0/3000028
 session:
   description: The session.
   type: str

@@ -23,6 +23,9 @@ pub struct Catalogue {
     pub system_identifier: String,
     /// Its backups by their ids.
     pub backups: BTreeMap<String, Proposal>,
+    /// The volumes that its backups were taken of. A backup that is not in the repository may be in another one, of a
+    /// standby or a clone: there the volumes are others.
+    pub volumes: BTreeSet<String>,
 }
 
 /// What the repository says of a backup's snapshots.
@@ -30,6 +33,8 @@ pub struct Catalogue {
 pub struct Proposal {
     /// What is to become of them.
     pub standing: Standing,
+    /// Where the backup starts; one of the same name in another repository starts elsewhere.
+    pub start_lsn: String,
     /// Their ids.
     pub snapshots: Vec<String>,
 }
@@ -181,7 +186,17 @@ impl Catalogue {
                 return Err(format!("its tag \"{key}\" is \"{theirs}\", not \"{ours}\""));
             }
         }
-        said(tag::BACKUP_ID)
+        let backup = said(tag::BACKUP_ID)?;
+        if let Some(known) = self.backups.get(backup)
+            && known.standing != Standing::Unreadable
+        {
+            let (key, ours) = (tag::START_LSN, &known.start_lsn);
+            let theirs = said(key)?;
+            if theirs != ours {
+                return Err(format!("its tag \"{key}\" is \"{theirs}\", not \"{ours}\""));
+            }
+        }
+        Ok(backup)
     }
 
     /// The snapshots that the repository would have deleted as this backup's, and whose tags say otherwise.
@@ -231,7 +246,10 @@ impl Catalogue {
                 let copied = snapshot.tags.contains_key(tag::SOURCE_SNAPSHOT);
                 taking && !named && !copied && unfinished.is_some_and(old)
             }
-            None => taking && unfinished.is_some_and(old),
+            None => {
+                let ours = self.volumes.contains(&snapshot.volume_id);
+                taking && ours && unfinished.is_some_and(old)
+            }
         }
     }
 }

@@ -13,6 +13,8 @@ const LIMITS: [&str; 3] =
     ["ConcurrentSnapshotLimitExceeded", "SnapshotLimitExceeded", "PendingSnapshotLimitExceeded"];
 /// Refusals before anything was looked at: there is nothing to look for.
 const THROTTLED: [&str; 3] = ["RequestLimitExceeded", "Throttling", "ThrottlingException"];
+/// Refusals after which the call may have had its effect all the same.
+const DOUBTFUL: [&str; 3] = ["InternalError", "InternalFailure", "ServiceUnavailable"];
 /// A volume takes one snapshot in 15 s (EBS quotas).
 const PER_VOLUME: (&str, Duration) =
     ("SnapshotCreationPerVolumeRateExceeded", Duration::from_secs(15));
@@ -44,8 +46,9 @@ pub struct Order {
     pub copy_tags: bool,
     /// Begins the tag of each call; other than that of any other task.
     pub request: String,
-    /// Whether an earlier, interrupted task of this session may have taken the set already.
-    pub look_first: bool,
+    /// How long to look first for a set that an earlier, interrupted task of this session may have taken; `None` when
+    /// there was none.
+    pub look_first: Option<Duration>,
     /// How long a set whose answer was lost is looked for.
     pub lookup: Duration,
     /// How long to go on when EC2 refuses for now.
@@ -109,8 +112,8 @@ struct Taking<'a> {
 
 impl Taking<'_> {
     fn run(&self) -> Result<TakenSet, EbsError> {
-        if self.order.look_first
-            && let Some(set) = self.find(Duration::ZERO)?
+        if let Some(time) = self.order.look_first
+            && let Some(set) = self.find(time)?
         {
             return Ok(set);
         }
@@ -167,7 +170,10 @@ impl Taking<'_> {
         if !error.retryable() {
             return Err(error.again());
         }
-        if THROTTLED.contains(&code) { Ok(None) } else { self.find(Duration::ZERO) }
+        if THROTTLED.contains(&code) {
+            return Ok(None);
+        }
+        self.find(if DOUBTFUL.contains(&code) { self.order.lookup } else { Duration::ZERO })
     }
 
     fn limit(&self, code: &str) -> EbsError {
@@ -179,18 +185,24 @@ impl Taking<'_> {
 
     /// Looks for sets of this session by their tags, for so long as none is whole: what was made is not visible at
     /// once.
+    ///
+    /// Sessions of other hosts may have the same name, where each has a repository of its own. Theirs are of another
+    /// database cluster or begin elsewhere, and in any case of other volumes.
     fn find(&self, time: Duration) -> Result<Option<TakenSet>, EbsError> {
         let backup = &self.order.backup;
         let filters = [
             Filter::Tag(tag::CLUSTER.to_owned(), backup.cluster.clone()),
             Filter::Tag(tag::BACKUP_ID.to_owned(), backup.backup_id.clone()),
             Filter::Tag(tag::SESSION.to_owned(), backup.session.clone()),
+            Filter::Tag(tag::SYSTEM_IDENTIFIER.to_owned(), backup.system_identifier.clone()),
+            Filter::Tag(tag::START_LSN.to_owned(), backup.start_lsn.clone()),
         ];
         let begun = Instant::now();
         loop {
             // A read that fails here has been tried often enough by itself.
             let found = self.ec2.describe_snapshots(&filters)?;
             let mut sets = Set::by_request(found);
+            sets.retain(|set| set.has_any(&self.order.volumes));
             let whole = sets.iter().position(|set| set.is_whole(&self.order.volumes));
             if let Some(index) = whole {
                 let kept = sets.remove(index);

@@ -14,6 +14,8 @@ pub struct UploadOf {
     pub id: String,
     /// When it was taken.
     pub started_at: DateTime<Utc>,
+    /// The account that it was taken in, if that is known.
+    pub account: Option<String>,
 }
 
 /// How far a set is.
@@ -37,10 +39,19 @@ const VISIBLE: chrono::TimeDelta = chrono::TimeDelta::minutes(5);
 /// Asks EC2 once.
 ///
 /// # Errors
-/// [`EbsError::Refused`], [`EbsError::Lost`].
+/// [`EbsError::Refused`], [`EbsError::Lost`]; [`EbsError::SnapshotMissing`] when of snapshots that are not new none is
+/// there: that is another account than theirs, or somebody has deleted them all, and nothing is known of them.
 pub fn look(ec2: &Ec2, wanted: &[UploadOf]) -> Result<Progress, EbsError> {
     let ids: Vec<String> = wanted.iter().map(|upload| upload.id.clone()).collect();
-    Ok(judge(wanted, ec2.snapshots_by_id(&ids)?, Utc::now()))
+    let (found, now) = (ec2.snapshots_by_id(&ids)?, Utc::now());
+    let is_old = |upload: &&UploadOf| now - upload.started_at > VISIBLE;
+    if found.is_empty()
+        && let Some(missing) = wanted.iter().find(is_old)
+    {
+        let (id, region) = (missing.id.clone(), ec2.region().to_owned());
+        return Err(EbsError::SnapshotMissing { id, region, account: missing.account.clone() });
+    }
+    Ok(judge(wanted, found, now))
 }
 
 fn judge(wanted: &[UploadOf], snapshots: Vec<Snapshot>, now: DateTime<Utc>) -> Progress {
@@ -120,7 +131,7 @@ mod tests {
     }
 
     fn wanted(ids: &[&str]) -> Vec<UploadOf> {
-        let one = |id: &&str| UploadOf { id: (*id).to_owned(), started_at: at(0) };
+        let one = |id: &&str| UploadOf { id: (*id).to_owned(), started_at: at(0), account: None };
         ids.iter().map(one).collect()
     }
 
@@ -153,7 +164,8 @@ mod tests {
         let text = "snapshot \"a\" of volume \"vol-a\" has failed: the key is disabled";
         let progress = judge(&wanted(&["a"]), vec![broken], at(9));
         assert_eq!((progress.state, progress.problem.as_deref()), (UploadState::Error, Some(text)));
-        let progress = judge(&wanted(&["a"]), vec![], at(301));
+        let rest = vec![found("b", 8, UploadState::Completed, 100)];
+        let progress = judge(&wanted(&["a", "b"]), rest, at(301));
         let text = "snapshot \"a\" does not exist any more";
         assert_eq!(progress.problem.as_deref(), Some(text));
     }

@@ -87,6 +87,12 @@ pub struct VolumeRecord {
     pub progress: Option<u8>,
     /// The cluster's filesystems that are on this volume, wholly or in part.
     pub filesystems: Vec<ClusterFilesystem>,
+    /// The database cluster it was taken of, as decimal digits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub system_identifier: Option<String>,
+    /// Where the backup starts that it was taken for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start_lsn: Option<String>,
 }
 
 /// How far an EBS snapshot is. As JSON: `"pending"`, `"completed"`, `"error"`.

@@ -21,6 +21,10 @@ pub struct Taken {
     pub records: Vec<SnapshotRecord>,
     /// When the session began.
     pub since: DateTime<Utc>,
+    /// The session's database cluster, as decimal digits.
+    pub system_identifier: String,
+    /// Where its backup starts.
+    pub start_lsn: String,
 }
 
 impl SnapshotProvider for Taken {
@@ -58,6 +62,15 @@ impl Taken {
         if volume.state == UploadState::Error {
             return refuse("it has failed".to_owned());
         }
+        for (what, theirs, ours) in [
+            ("system identifier", &volume.system_identifier, &self.system_identifier),
+            ("start LSN", &volume.start_lsn, &self.start_lsn),
+        ] {
+            if theirs.as_ref() != Some(ours) {
+                let theirs = theirs.as_deref().unwrap_or("none");
+                return refuse(format!("it is of {what} \"{theirs}\", the session of \"{ours}\""));
+            }
+        }
         if record.started_at < self.since - SKEW {
             return refuse(format!(
                 "it was taken at {}, the session began at {}",
@@ -78,17 +91,26 @@ mod tests {
         SnapshotRecord { volume: Some(volume(UploadState::Pending)), ..record() }
     }
 
+    fn taken(record: SnapshotRecord) -> Taken {
+        Taken {
+            records: vec![record],
+            since: ebs().started_at,
+            system_identifier: "7".to_owned(),
+            start_lsn: "0/3000028".to_owned(),
+        }
+    }
+
     fn refusal(change: impl FnOnce(&mut SnapshotRecord)) -> String {
         let mut record = ebs();
         change(&mut record);
-        let taken = Taken { since: ebs().started_at, records: vec![record] };
+        let taken = taken(record);
         let sources = Sources::new(ebs().covers);
         taken.plan(&sources).unwrap_err().to_string()
     }
 
     #[test]
     fn a_snapshot_of_the_whole_cluster_in_the_session_is_adopted() {
-        let taken = Taken { records: vec![ebs()], since: ebs().started_at };
+        let taken = taken(ebs());
         let plan = taken.plan(&Sources::new(ebs().covers)).unwrap();
         assert_eq!((plan.provider, plan.parts.len()), ("ebs", 1));
         assert_eq!(taken.take(&plan, &|| Ok(())).unwrap(), [ebs()]);
@@ -105,6 +127,12 @@ mod tests {
             record.volume.as_mut().unwrap().state = UploadState::Error;
         });
         assert_eq!(text, of("it has failed"));
+        let text = refusal(|record| {
+            record.volume.as_mut().unwrap().system_identifier = Some("8".to_owned());
+        });
+        assert_eq!(text, of("it is of system identifier \"8\", the session of \"7\""));
+        let text = refusal(|record| record.volume.as_mut().unwrap().start_lsn = None);
+        assert_eq!(text, of("it is of start LSN \"none\", the session of \"0/3000028\""));
         let text = refusal(|record| record.started_at -= TimeDelta::seconds(61));
         assert!(text.starts_with(&of("it was taken at ")), "{text}");
         let text = refusal(|record| record.covers.clear());

@@ -12,7 +12,7 @@ use frame::{Explain, sessions};
 use serde_json::{Value, json};
 use session::{SessionId, Store};
 use snapshot::SnapshotRecord;
-use snapshot_ebs::{AwsOptions, Ec2, Lock, Order, Tags, TakenSet, take, try_take};
+use snapshot_ebs::{AwsOptions, EbsError, Ec2, Lock, Order, Tags, take, try_take};
 
 use crate::aws;
 use origin::Origin;
@@ -53,6 +53,8 @@ pub(crate) struct EbsSnapshot {
 
 /// What would be taken.
 pub(crate) struct Plan {
+    /// The set that an earlier task of the session has taken: a session has one.
+    noted: Option<Vec<SnapshotRecord>>,
     origin: Origin,
     order: Order,
     ec2: Ec2,
@@ -60,6 +62,9 @@ pub(crate) struct Plan {
 
 impl Preview for Plan {
     fn preview(&self) -> Returns {
+        if let Some(records) = &self.noted {
+            return Returns::new(false, self.noted_values(records));
+        }
         let volumes = self.origin.volumes.volumes.iter().map(|volume| {
             json!({"volume": {"volume_id": volume.id}, "source": volume.device, "provider": "ebs"})
         });
@@ -104,10 +109,16 @@ impl Task for EbsSnapshot {
     }
 
     fn apply(&self, plan: Plan) -> Result<Returns, Failure> {
-        let Plan { origin, mut order, ec2 } = plan;
+        if let Some(records) = &plan.noted {
+            return Ok(Returns::new(false, plan.noted_values(records)));
+        }
+        let Plan { origin, mut order, ec2, .. } = plan;
         order.look_first = intent::write(&origin, &order).map_err(|f| origin.still_on(f))?;
         let began = Utc::now();
         let set = take(&ec2, &order, &|| origin.watch()).map_err(|error| {
+            if is_over(&error) {
+                intent::remove(&origin);
+            }
             // A lost session is the news; the call only ended because of it.
             origin.lost().unwrap_or_else(|| origin.still_on(aws::explain(&error)))
         })?;
@@ -118,11 +129,14 @@ impl Task for EbsSnapshot {
         intent::remove(&origin);
         let mut warnings = set.warnings.clone();
         warnings.extend(self.protect(&ec2, &records));
-        let values = self.values(&origin, &order, &ec2, (&records, &set));
+        let values = values(&origin, &order, &ec2, (&records, set.adopted));
         Ok(Returns::new(true, values).warn(warnings))
     }
 
     fn check(&self, plan: &Plan) -> Result<(), Failure> {
+        if plan.noted.is_some() {
+            return Ok(());
+        }
         try_take(&plan.ec2, &plan.order).map_err(|error| plan.origin.still_on(aws::explain(&error)))
     }
 }
@@ -152,12 +166,12 @@ impl EbsSnapshot {
             tags: self.tags.clone(),
             copy_tags: self.copy_tags,
             request: request_id(),
-            look_first: false,
+            look_first: None,
             lookup: self.lookup,
             patience: self.patience,
             backup,
         };
-        Ok(Plan { origin, order, ec2 })
+        Ok(Plan { noted: origin.whole_set(), origin, order, ec2 })
     }
 
     /// The session ended between the snapshots and their record: they belong to no backup.
@@ -193,24 +207,38 @@ impl EbsSnapshot {
         }
         warnings
     }
+}
 
-    fn values(
-        &self,
-        origin: &Origin,
-        order: &Order,
-        ec2: &Ec2,
-        (records, set): (&[SnapshotRecord], &TakenSet),
-    ) -> Value {
-        json!({
-            "session": origin.session,
-            "backup_id": order.backup.backup_id,
-            "cluster": order.backup.cluster,
-            "request": order.request,
-            "adopted": set.adopted,
-            "instance_id": order.instance_id,
-            "region": ec2.region(),
-            "snapshots": records,
-        })
+impl Plan {
+    fn noted_values(&self, records: &[SnapshotRecord]) -> Value {
+        values(&self.origin, &self.order, &self.ec2, (records, true))
+    }
+}
+
+fn values(
+    origin: &Origin,
+    order: &Order,
+    ec2: &Ec2,
+    (records, adopted): (&[SnapshotRecord], bool),
+) -> Value {
+    json!({
+        "session": origin.session,
+        "backup_id": order.backup.backup_id,
+        "cluster": order.backup.cluster,
+        "request": order.request,
+        "adopted": adopted,
+        "instance_id": order.instance_id,
+        "region": ec2.region(),
+        "snapshots": records,
+    })
+}
+
+/// Whether nothing is left that the next task would have to look for: EC2 said no, or what it made has been deleted.
+fn is_over(error: &EbsError) -> bool {
+    match error {
+        EbsError::Refused { .. } | EbsError::Limit { .. } => true,
+        EbsError::Partial { kept, .. } => kept.is_empty(),
+        _ => false,
     }
 }
 

@@ -90,7 +90,16 @@ impl Task for EbsSnapshotWait {
                 .hint("They are on record after ebs_snapshot and backup_stop."));
         };
         let mut aws = self.aws.clone();
-        aws.region.get_or_insert_with(|| volume.region.clone());
+        match &aws.region {
+            Some(region) if *region != volume.region => {
+                return Err(Failure::invalid(format!(
+                    "option \"region\" is \"{region}\", the snapshots were taken in \"{}\"",
+                    volume.region
+                ))
+                .hint("Copies in other regions are ebs_snapshot_copy's to wait for."));
+            }
+            _ => aws.region = Some(volume.region.clone()),
+        }
         let ec2 = aws::connect(&aws)?;
         let now = look(&ec2, &uploads).map_err(|error| aws::explain(&error))?;
         Ok(Plan { backup, snapshots, ec2, now })
@@ -215,7 +224,12 @@ fn subject(options: &Options) -> Result<Subject, Failure> {
 
 fn uploads(snapshots: &[SnapshotRecord]) -> Vec<UploadOf> {
     let of_ebs = snapshots.iter().filter(|record| record.volume.is_some());
-    of_ebs.map(|record| UploadOf { id: record.id.clone(), started_at: record.started_at }).collect()
+    let one = |record: &SnapshotRecord| UploadOf {
+        id: record.id.clone(),
+        started_at: record.started_at,
+        account: record.volume.as_ref().and_then(|volume| volume.account.clone()),
+    };
+    of_ebs.map(one).collect()
 }
 
 fn values(now: &Progress, state: Option<BackupState>) -> Value {

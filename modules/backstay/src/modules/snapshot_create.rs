@@ -178,9 +178,16 @@ impl SnapshotCreate {
                 reflink: *reflink,
                 standby,
             }),
-            Choice::Ebs { snapshots } => {
-                Box::new(Taken { records: snapshots.clone(), since: began(record)? })
-            }
+            Choice::Ebs { snapshots } => Box::new(Taken {
+                records: snapshots.clone(),
+                since: began(record)?,
+                system_identifier: record.server.system_identifier.to_string(),
+                start_lsn: record
+                    .start
+                    .as_ref()
+                    .map(|start| start.lsn.to_string())
+                    .unwrap_or_default(),
+            }),
             Choice::Command { argv } => Box::new(Command {
                 argv: argv.clone(),
                 label: record.label.clone(),

@@ -18,6 +18,7 @@ fn snapshot(id: &str, backup: &str, state: &str) -> Snapshot {
         (tag::CLUSTER, "main"),
         (tag::SYSTEM_IDENTIFIER, "7"),
         (tag::BACKUP_ID, backup),
+        (tag::START_LSN, "0/3000028"),
         (tag::STATE, state),
     ];
     Snapshot {
@@ -45,10 +46,12 @@ fn tagged(id: &str, key: &str, value: &str) -> Snapshot {
 fn catalogue(backups: &[(&str, Standing, &[&str])]) -> Catalogue {
     let one = |(id, standing, snapshots): &(&str, Standing, &[&str])| {
         let snapshots = snapshots.iter().map(|id| (*id).to_owned()).collect();
-        ((*id).to_owned(), Proposal { standing: *standing, snapshots })
+        let start_lsn = "0/3000028".to_owned();
+        ((*id).to_owned(), Proposal { standing: *standing, start_lsn, snapshots })
     };
     let backups = backups.iter().map(one).collect();
-    Catalogue { cluster: "main".into(), system_identifier: "7".into(), backups }
+    let volumes = ["vol-1".to_owned()].into();
+    Catalogue { cluster: "main".into(), system_identifier: "7".into(), backups, volumes }
 }
 
 fn expired(verdict: &Verdict) -> Vec<String> {
@@ -169,6 +172,21 @@ fn of_unknown_backups_only_what_is_old_and_being_taken_goes() {
     let mut stateless = snapshot("snap-4", "b7", TAKING);
     stateless.tags.remove(tag::STATE);
     assert_eq!(judge(&catalogue, rule(), &[stateless]), Verdict::default());
+}
+
+#[test]
+fn a_backup_of_the_same_name_in_another_repository_is_not_ours() {
+    let catalogue = catalogue(&[("b1", Standing::Failed, &[])]);
+    let mut other = snapshot("snap-1", "b1", TAKING);
+    other.tags.insert(tag::START_LSN.to_owned(), "0/9000028".to_owned());
+    // nor one of another name, of volumes that no backup here is of
+    let foreign = Snapshot { volume_id: "vol-9".into(), ..snapshot("snap-2", "b7", TAKING) };
+    assert_eq!(judge(&catalogue, rule(), &[other.clone(), foreign]), Verdict::default());
+    let named = [("b1", Standing::Outdated, &["snap-1"][..])];
+    let verdict = judge(&super::tests::catalogue(&named), rule(), &[other]);
+    let text = "snap-1: its tag \"backstay:start-lsn\" is \"0/9000028\", not \"0/3000028\"";
+    assert_eq!(refused(&verdict)[0], text);
+    assert_eq!(verdict.expired, []);
 }
 
 #[test]

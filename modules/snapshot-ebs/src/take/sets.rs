@@ -42,6 +42,11 @@ impl Set {
         self.0
     }
 
+    /// Whether one of them at least is of these volumes.
+    pub(super) fn has_any(&self, volumes: &[String]) -> bool {
+        self.0.iter().any(|found| volumes.contains(&found.volume_id))
+    }
+
     pub(super) fn is_whole(&self, volumes: &[String]) -> bool {
         self.clone().judge(volumes).problem.is_none()
     }
@@ -135,6 +140,8 @@ mod tests {
         let sets = Set::by_request(found);
         assert_eq!(sets.len(), 2);
         assert!(!sets[0].is_whole(&volumes()) && sets[1].is_whole(&volumes()));
+        assert!(sets[0].has_any(&volumes()));
+        assert!(!Set::new(vec![of("c", "r.1", 5)]).has_any(&volumes()));
         assert_eq!(sets[0].clone().into_snapshots()[0].id, "snap-a-r.1");
     }
 }

@@ -39,6 +39,8 @@ pub(crate) fn volume(state: UploadState) -> VolumeRecord {
         state,
         progress: Some(7),
         filesystems: Vec::new(),
+        system_identifier: Some("7".into()),
+        start_lsn: Some("0/3000028".into()),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Which backups are not wanted any more, by what the repository says of them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ansible::Failure;
 use chrono::{DateTime, TimeDelta, Utc};
@@ -54,6 +54,7 @@ impl Retention {
                 cluster: cluster.to_string(),
                 system_identifier: identifier.to_owned(),
                 backups: BTreeMap::new(),
+                volumes: volumes_of(&list.manifests),
             },
             unwanted: vec![],
             outdated: vec![],
@@ -66,7 +67,7 @@ impl Retention {
                 backup.id,
                 ansible::chain::chain(&backup.error)
             ));
-            listed.propose(backup.id, Standing::Unreadable, vec![]);
+            listed.propose(backup.id, Standing::Unreadable, (String::new(), vec![]));
         }
         let mut newer = 0;
         for manifest in list.manifests.iter().rev() {
@@ -153,8 +154,10 @@ impl Retention {
 }
 
 impl Listed {
-    fn propose(&mut self, id: String, standing: Standing, snapshots: Vec<String>) {
-        self.catalogue.backups.insert(id, Proposal { standing, snapshots });
+    /// `holds` is where the backup starts, and its snapshots.
+    fn propose(&mut self, id: String, standing: Standing, holds: (String, Vec<String>)) {
+        let (start_lsn, snapshots) = holds;
+        self.catalogue.backups.insert(id, Proposal { standing, start_lsn, snapshots });
     }
 
     fn add(&mut self, manifest: &BackupManifest, standing: Standing) {
@@ -173,8 +176,15 @@ impl Listed {
             Standing::Kept if !snapshots.is_empty() => self.kept.push(id),
             _ => {}
         }
-        self.propose(manifest.backup_id.to_string(), standing, snapshots);
+        let holds = (manifest.start.lsn.to_string(), snapshots);
+        self.propose(manifest.backup_id.to_string(), standing, holds);
     }
+}
+
+fn volumes_of(manifests: &[BackupManifest]) -> BTreeSet<String> {
+    let snapshots = manifests.iter().flat_map(|manifest| &manifest.snapshots);
+    let volumes = snapshots.filter_map(|snapshot| snapshot.volume.as_ref());
+    volumes.map(|volume| volume.volume_id.clone()).collect()
 }
 
 fn is_ebs(manifest: &BackupManifest) -> bool {

@@ -78,6 +78,7 @@ fn only_what_the_snapshots_allow_is_given_up() {
             cluster: "main".into(),
             system_identifier: "7".into(),
             backups: std::collections::BTreeMap::new(),
+            volumes: std::collections::BTreeSet::new(),
         },
         unwanted: vec![id("named"), id("bare")],
         outdated: vec![id("old"), id("elsewhere")],

@@ -37,8 +37,18 @@ pub(super) struct Origin {
     pub(super) volumes: ClusterVolumes,
     pub(super) instance_id: Option<String>,
     pub(super) region: Option<String>,
+    /// What is on record with the session already.
+    pub(super) noted: Vec<SnapshotRecord>,
     backup: BackupTags,
     here: Option<Here>,
+}
+
+impl Given {
+    fn is_of(&self, record: &SessionRecord) -> bool {
+        let ours = tags_of(record);
+        self.system_identifier.as_ref() == Some(&ours.system_identifier)
+            && self.start_lsn.as_ref() == Some(&ours.start_lsn)
+    }
 }
 
 /// A session on this host.
@@ -50,8 +60,10 @@ struct Here {
     lost: RefCell<Option<Failure>>,
 }
 
+/// A session of the same name on this host is another one when the volumes were found on another host.
 pub(super) fn find(task: &EbsSnapshot) -> Result<Origin, Failure> {
     match (task.store.read(&task.session), &task.volumes) {
+        (Ok(record), Some(given)) if !given.is_of(&record) => of_another_host(task, given),
         (Ok(_), _) => of_this_host(task),
         (Err(session::SessionError::NotFound { .. }), Some(given)) => of_another_host(task, given),
         (Err(error @ session::SessionError::NotFound { .. }), None) => Err(error.explain().hint(
@@ -80,6 +92,7 @@ fn of_this_host(task: &EbsSnapshot) -> Result<Origin, Failure> {
         volumes,
         instance_id: None,
         region: None,
+        noted: noted(&record),
         backup: tags_of(&record),
         here: Some(here),
     })
@@ -112,6 +125,7 @@ fn of_another_host(task: &EbsSnapshot, given: &Given) -> Result<Origin, Failure>
         instance_id: instance.map(|instance| instance.id.clone()),
         region: instance.map(|instance| instance.region.clone()),
         volumes: given.volumes.clone(),
+        noted: vec![],
         backup: BackupTags {
             cluster,
             backup_id,
@@ -121,6 +135,13 @@ fn of_another_host(task: &EbsSnapshot, given: &Given) -> Result<Origin, Failure>
         },
         here: None,
     })
+}
+
+/// The EBS snapshots of the session.
+fn noted(record: &SessionRecord) -> Vec<SnapshotRecord> {
+    let all = record.snapshots.iter().cloned();
+    let records = all.filter_map(|value| serde_json::from_value::<SnapshotRecord>(value).ok());
+    records.filter(|snapshot| snapshot.volume.is_some()).collect()
 }
 
 fn tags_of(record: &SessionRecord) -> BackupTags {
@@ -163,6 +184,17 @@ impl Origin {
     /// Why the session was lost meanwhile, if it was.
     pub(super) fn lost(&self) -> Option<Failure> {
         self.here.as_ref().and_then(|here| here.lost.take())
+    }
+
+    /// The set that is on record, in the order of the volumes, if it is whole.
+    pub(super) fn whole_set(&self) -> Option<Vec<SnapshotRecord>> {
+        let of = |id: &str| {
+            let is_its = |record: &&SnapshotRecord| {
+                record.volume.as_ref().is_some_and(|volume| volume.volume_id == id)
+            };
+            self.noted.iter().find(is_its).cloned()
+        };
+        self.volumes.volumes.iter().map(|volume| of(&volume.id)).collect()
     }
 
     /// Notes the snapshots with the session.

@@ -63,5 +63,7 @@ fn of(taken: &Snapshot, facts: Option<&Volume>, order: &Order, region: &str) -> 
         state: UploadState::Pending,
         progress: Some(0),
         filesystems: vec![],
+        system_identifier: Some(order.backup.system_identifier.clone()),
+        start_lsn: Some(order.backup.start_lsn.clone()),
     }
 }
