@@ -91,6 +91,37 @@ fn an_upload_that_takes_longer_than_the_wait_is_uploading_and_goes_on_later() {
     assert_eq!(cloud.scene.manifest("b1")["state"], json!("complete"));
 }
 
+/// Retention counts only what is complete, so that an upload nobody saw the end of must not stay "uploading" for ever.
+#[test]
+fn a_later_wait_brings_earlier_backups_up_to_date() {
+    let Some(cloud) = cloud() else { return };
+    for id in ["long", "broken", "now"] {
+        let time = if id == "now" { 0 } else { 600 };
+        let _ = cloud.ec2().on(SET).pending_for(Duration::from_secs(time));
+        cloud.start(id);
+        let _ = cloud.snapshot(id, &json!({})).ok();
+        cloud.stop_and_fetch(id);
+    }
+    let of = |id: &str| backstay_tests::cloud::ids(&cloud.scene.manifest(id));
+    of("long").iter().for_each(|id| cloud.ec2().complete(id));
+    cloud.ec2().break_snapshot(&of("broken")[0], "the key is disabled");
+    let task = cloud.task("ebs_snapshot_wait", "now", &json!({"delay": 1, "earlier": true}));
+    let reply = cloud.ask(&task).ok();
+    assert_eq!(reply.word("manifest_state"), "complete");
+    assert_eq!(
+        reply.result["earlier"],
+        json!([
+            {"backup_id": "long", "manifest_state": "complete"},
+            {"backup_id": "broken", "manifest_state": "failed"},
+        ])
+    );
+    assert!(reply.result["warnings"].to_string().contains("the key is disabled"));
+    let states = ["long", "broken", "now"].map(|id| cloud.scene.manifest(id)["state"].clone());
+    assert_eq!(states, [json!("complete"), json!("failed"), json!("complete")]);
+    let again = cloud.ask(&task).ok();
+    assert_eq!((&again.result["earlier"], &again.result["changed"]), (&json!([]), &json!(false)));
+}
+
 /// One poll that EC2 refuses is no failed backup.
 #[test]
 fn a_poll_that_fails_does_not_end_the_wait() {

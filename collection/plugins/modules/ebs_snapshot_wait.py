@@ -63,6 +63,12 @@ options:
       - Seconds between two looks.
     type: int
     default: 15
+  earlier:
+    description:
+      - Whether other backups of the cluster that are C(uploading), because nobody waited long enough, are brought up to date as well.
+        Each is looked at once. What fails there is a warning.
+    type: bool
+    default: false
 attributes:
   check_mode:
     support: full
@@ -152,6 +158,12 @@ manifest_state:
   type: str
   returned: success
   sample: complete
+earlier:
+  description: The other backups that were C(uploading), and what they are now.
+  type: list
+  elements: dict
+  returned: when O(earlier) is true and there is a repository
+  sample: [{"backup_id": "20261120T031500Z-91ab", "manifest_state": "complete"}]
 kept:
   description: Ids of the other snapshots of a backup of which one has failed. M(backstay.postgresql.ebs_expire) deletes them.
   type: list

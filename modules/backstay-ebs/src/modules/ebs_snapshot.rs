@@ -11,7 +11,7 @@ use chrono::Utc;
 use frame::{Explain, sessions};
 use serde_json::{Value, json};
 use session::{SessionId, Store};
-use snapshot::SnapshotRecord;
+use snapshot::{ClusterVolumes, SnapshotRecord};
 use snapshot_ebs::{AwsOptions, EbsError, Ec2, Lock, Order, Tags, take, try_take};
 
 use crate::aws;
@@ -75,7 +75,7 @@ impl Preview for Plan {
             "region": self.ec2.region(),
             "snapshots": volumes.collect::<Vec<_>>(),
         });
-        Returns::new(true, values)
+        Returns::new(true, values).warn(unassembled(&self.origin.volumes))
     }
 }
 
@@ -128,6 +128,7 @@ impl Task for EbsSnapshot {
         }
         intent::remove(&origin);
         let mut warnings = set.warnings.clone();
+        warnings.extend(unassembled(&origin.volumes));
         warnings.extend(self.protect(&ec2, &records));
         let values = values(&origin, &order, &ec2, (&records, set.adopted));
         Ok(Returns::new(true, values).warn(warnings))
@@ -233,6 +234,20 @@ fn values(
     })
 }
 
+/// Filesystems that a restore has to be told how to put together.
+fn unassembled(volumes: &ClusterVolumes) -> Vec<String> {
+    let several = volumes.filesystems.iter().filter(|one| one.volumes.len() > 1);
+    let told = several.map(|one| {
+        format!(
+            "the filesystem at \"{}\" is on several volumes ({}): their snapshots are of one moment, but ebs_restore does \
+             not assemble them; attach and assemble the volumes yourself, then run cluster_restore with source: in_place",
+            one.mount_point.display(),
+            one.volumes.join(", ")
+        )
+    });
+    told.collect()
+}
+
 /// Whether nothing is left that the next task would have to look for: EC2 said no, or what it made has been deleted.
 fn is_over(error: &EbsError) -> bool {
     match error {
@@ -276,5 +291,28 @@ fn lock(options: &Options) -> Result<Option<Lock>, Failure> {
         (Some(_), Some(days)) => Err(Failure::invalid(format!(
             "option \"lock_duration\" must be from 1 to 36500 days, it is {days}"
         ))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_filesystem_on_several_volumes_is_warned_of() {
+        let of = |ids: &[&str]| {
+            let filesystem = json!({
+                "mount_point": "/data", "device": "/dev/md0", "fstype": "xfs", "uuid": null, "label": null,
+                "options": [], "layers": ["raid md0"], "volumes": ids, "covers": [], "directories": [],
+            });
+            let volumes = json!({
+                "filesystems": [filesystem], "volumes": [], "other_volumes": [], "root_volume": null, "instance": null,
+            });
+            unassembled(&serde_json::from_value(volumes).unwrap())
+        };
+        assert!(of(&["vol-1"]).is_empty());
+        let told = of(&["vol-1", "vol-2"]).join("");
+        let text = "the filesystem at \"/data\" is on several volumes (vol-1, vol-2): ";
+        assert!(told.starts_with(text), "{told}");
     }
 }

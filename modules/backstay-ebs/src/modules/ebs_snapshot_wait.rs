@@ -1,5 +1,7 @@
 //! `ebs_snapshot_wait`: how far a backup's snapshots are, until they are completed.
 
+mod earlier;
+
 use std::str::FromStr;
 use std::time::{Duration, Instant};
 
@@ -11,6 +13,7 @@ use snapshot::{SnapshotRecord, UploadState};
 use snapshot_ebs::{AwsOptions, Ec2, Progress, TAKEN, Tags, UploadOf, look, tag};
 
 use crate::aws;
+use earlier::Cluster;
 
 /// Its options.
 pub(crate) fn options() -> Vec<OptionSpec> {
@@ -23,6 +26,7 @@ pub(crate) fn options() -> Vec<OptionSpec> {
         OptionSpec::new("wait", Kind::Bool).default(Default::Bool(true)),
         OptionSpec::new("wait_timeout", Kind::Int).default(Default::Int(3600)),
         OptionSpec::new("delay", Kind::Int).default(Default::Int(15)),
+        OptionSpec::new("earlier", Kind::Bool).default(Default::Bool(false)),
     ])
 }
 
@@ -32,12 +36,14 @@ pub(crate) struct EbsSnapshotWait {
     subject: Subject,
     patience: Duration,
     delay: Duration,
+    /// Whether the cluster's other backups are brought up to date.
+    earlier: bool,
 }
 
 /// Which snapshots.
 enum Subject {
-    /// Those of a backup in its repository.
-    Backup(BackupFolder),
+    /// Those of a backup in its repository; and where its cluster's other backups are.
+    Backup(BackupFolder, Cluster),
     /// These, where the repository is out of reach.
     Given(Vec<SnapshotRecord>),
 }
@@ -69,6 +75,7 @@ impl Task for EbsSnapshotWait {
         Ok(EbsSnapshotWait {
             aws: aws::read(options)?,
             subject: subject(options)?,
+            earlier: options.truth("earlier"),
             patience: Duration::from_secs(patience),
             delay: Duration::from_secs(options.number("delay")?.unwrap_or_default().max(1)),
         })
@@ -77,32 +84,13 @@ impl Task for EbsSnapshotWait {
     fn plan(&self) -> Result<Plan, Failure> {
         let (backup, snapshots) = match &self.subject {
             Subject::Given(snapshots) => (None, snapshots.clone()),
-            Subject::Backup(folder) => {
+            Subject::Backup(folder, _) => {
                 let manifest = folder.read().map_err(|error| error.explain())?;
                 let snapshots = manifest.snapshots.clone();
                 (Some((folder.clone(), manifest)), snapshots)
             }
         };
-        let uploads = uploads(&snapshots);
-        let region = snapshots.iter().find_map(|record| record.volume.as_ref());
-        let Some(volume) = region else {
-            return Err(Failure::invalid("the backup has no EBS snapshots")
-                .hint("They are on record after ebs_snapshot and backup_stop."));
-        };
-        let mut aws = self.aws.clone();
-        match &aws.region {
-            Some(region) if *region != volume.region => {
-                return Err(Failure::invalid(format!(
-                    "option \"region\" is \"{region}\", the snapshots were taken in \"{}\"",
-                    volume.region
-                ))
-                .hint("Copies in other regions are ebs_snapshot_copy's to wait for."));
-            }
-            _ => aws.region = Some(volume.region.clone()),
-        }
-        let ec2 = aws::connect(&aws)?;
-        let now = look(&ec2, &uploads).map_err(|error| aws::explain(&error))?;
-        Ok(Plan { backup, snapshots, ec2, now })
+        looked(&self.aws, backup, snapshots)
     }
 
     fn apply(&self, mut plan: Plan) -> Result<Returns, Failure> {
@@ -123,8 +111,45 @@ impl Task for EbsSnapshotWait {
         }
         let changed = before != plan.backup.as_ref().map(|(_, manifest)| manifest.clone());
         let warnings = plan.retag();
-        Ok(Returns::new(changed, values(&plan.now, state)).warn(warnings))
+        let mut returns = Returns::new(changed, values(&plan.now, state)).warn(warnings);
+        if let (true, Subject::Backup(_, cluster), Some((_, manifest))) =
+            (self.earlier, &self.subject, &plan.backup)
+        {
+            let others = cluster.bring_up_to_date(&self.aws, &manifest.backup_id);
+            returns.changed |= others.changed;
+            returns.warnings.extend(others.warnings);
+            returns.values.insert("earlier".to_owned(), json!(others.backups));
+        }
+        Ok(returns)
     }
+}
+
+/// Asks EC2 once of these snapshots, in their own region.
+fn looked(
+    aws: &AwsOptions,
+    backup: Option<(BackupFolder, BackupManifest)>,
+    snapshots: Vec<SnapshotRecord>,
+) -> Result<Plan, Failure> {
+    let uploads = uploads(&snapshots);
+    let region = snapshots.iter().find_map(|record| record.volume.as_ref());
+    let Some(volume) = region else {
+        return Err(Failure::invalid("the backup has no EBS snapshots")
+            .hint("They are on record after ebs_snapshot and backup_stop."));
+    };
+    let mut aws = aws.clone();
+    match &aws.region {
+        Some(region) if *region != volume.region => {
+            return Err(Failure::invalid(format!(
+                "option \"region\" is \"{region}\", the snapshots were taken in \"{}\"",
+                volume.region
+            ))
+            .hint("Copies in other regions are ebs_snapshot_copy's to wait for."));
+        }
+        _ => aws.region = Some(volume.region.clone()),
+    }
+    let ec2 = aws::connect(&aws)?;
+    let now = look(&ec2, &uploads).map_err(|error| aws::explain(&error))?;
+    Ok(Plan { backup, snapshots, ec2, now })
 }
 
 impl Plan {
@@ -208,7 +233,9 @@ fn subject(options: &Options) -> Result<Subject, Failure> {
         None => None,
     };
     if let Some(record) = record {
-        return Ok(Subject::Backup(manifest::folder(&record)?));
+        let repository = manifest::open(&record.repository)?;
+        let cluster = ClusterName::from_str(&record.cluster).map_err(|error| error.explain())?;
+        return Ok(Subject::Backup(manifest::folder(&record)?, Cluster { repository, cluster }));
     }
     let (Some(repository), Some(backup)) = (options.text("repository"), options.text("backup_id"))
     else {
@@ -219,7 +246,8 @@ fn subject(options: &Options) -> Result<Subject, Failure> {
     let cluster = ClusterName::from_str(&options.text_or_default("cluster"))
         .map_err(|error| error.explain())?;
     let backup = BackupId::from_str(backup).map_err(|error| error.explain())?;
-    Ok(Subject::Backup(manifest::open(repository)?.backup(&cluster, &backup)))
+    let repository = manifest::open(repository)?;
+    Ok(Subject::Backup(repository.backup(&cluster, &backup), Cluster { repository, cluster }))
 }
 
 fn uploads(snapshots: &[SnapshotRecord]) -> Vec<UploadOf> {
