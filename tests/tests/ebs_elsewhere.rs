@@ -41,3 +41,23 @@ fn another_host_takes_the_snapshots_and_waits_for_them() {
     assert_eq!(manifest["state"], json!("complete"));
     assert_eq!(manifest["snapshots"].as_array().map(Vec::len), Some(3));
 }
+
+/// Ansible takes the database host for unreachable then, and would run no rescue.
+#[test]
+fn an_api_host_that_cannot_be_reached_leaves_no_backup_mode() {
+    if !Volumes::possible() {
+        return;
+    }
+    let cloud = Cloud::of(17);
+    let variables = cloud.playbook_variables(&json!({
+        "backstay_api_host": "nobody.invalid",
+        "backstay_backup_id": "b1",
+    }));
+    let run = cloud.ansible().playbook("backstay.postgresql.ebs_snapshot_backup", &variables);
+    assert_eq!(run.status, 2, "{}", run.output);
+    let told = run.task("Fail with the first error").text("msg").to_owned();
+    assert!(told.contains("nobody.invalid cannot be reached"), "{told}");
+    assert_eq!(run.task("Leave backup mode").result["was_in_backup_mode"], json!(true));
+    cloud.scene.wait_until_left();
+    assert_eq!(cloud.scene.manifest("b1")["state"], json!("failed"));
+}

@@ -228,7 +228,7 @@ impl Login {
     /// [`ServerError::Inside`].
     pub fn enter(&mut self) -> Result<(), ServerError> {
         if let Some(process) = self.inside.as_ref().filter(|_| self.entrance.is_none()) {
-            let opened = Entrance::open(process, &self.endpoint)
+            let opened = Entrance::open(process, &self.endpoint, self.port)
                 .map_err(|source| ServerError::Inside { server: self.describe(), source })?;
             self.entrance = Some(Arc::new(opened));
         }

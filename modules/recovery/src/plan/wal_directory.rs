@@ -4,7 +4,7 @@
 use std::fs::{self, DirEntry, File};
 use std::io::Read;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use pg::{SystemIdentifier, WalFileName, WalPageHeader};
 use repository::BackupManifest;
@@ -54,19 +54,37 @@ fn unused(path: &Path, data: &Path, manifest: &BackupManifest) -> Result<(), Str
     if is_other && destination::version_of(source).is_some() && is_wal_of(source, path) {
         return Err(format!("it is that of the source, \"{}\"", source.display()));
     }
-    // A server's working directory is its data directory.
     let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
-    let numbers = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
-    let mut servers = numbers.filter(|pid| is_wal_of(Path::new(&format!("/proc/{pid}/cwd")), path));
+    let numbers = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+    let mut servers = numbers.filter(|pid| is_wal_of_process(*pid, path));
     match servers.next() {
         Some(pid) => Err(format!("process {pid} is of a server that uses it")),
         None => Ok(()),
     }
 }
 
+/// Whether this is a server, whose working directory is its data directory, and writes its WAL there. In a container
+/// its links lead through its own root, not through ours.
+fn is_wal_of_process(pid: i32, path: &Path) -> bool {
+    let working = PathBuf::from(format!("/proc/{pid}/cwd"));
+    if !working.join("postmaster.pid").exists() {
+        return false;
+    }
+    let inside = || {
+        let process = host::Process::find(pid).ok()?;
+        let resolved = process.resolve(&fs::read_link(&working).ok()?.join("pg_wal")).ok()?;
+        identity(&process.reach(&resolved))
+    };
+    let own = identity(path);
+    own.is_some() && (inside() == own || identity(&working.join("pg_wal")) == own)
+}
+
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    fs::metadata(path).ok().map(|found| (found.dev(), found.ino()))
+}
+
 /// Whether `path` is the very directory that `pg_wal` in this data directory is or points to.
 fn is_wal_of(data_directory: &Path, path: &Path) -> bool {
-    let identity = |path: &Path| fs::metadata(path).ok().map(|found| (found.dev(), found.ino()));
     let of = identity(&data_directory.join("pg_wal"));
     of.is_some() && of == identity(path)
 }

@@ -1,8 +1,12 @@
 //! Where WAL segments come from.
 
+use std::fs::File;
+use std::io::Read;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use nix::fcntl::OFlag;
 use pg::{Lsn, TimelineId, WalSegmentName, WalSegmentSize};
 use program::Program;
 
@@ -67,11 +71,11 @@ impl WalSource for PgWal<'_> {
                 return Ok(None);
             }
         }
-        read(&self.directory.join(segment.to_string()))
+        read_own(&self.directory.join(segment.to_string()), self.segment_size)
     }
 
     fn fetch_history(&self, timeline: TimelineId) -> Result<Option<Vec<u8>>, WalFetchError> {
-        read(&self.directory.join(timeline.history_file()))
+        read_own(&self.directory.join(timeline.history_file()), self.segment_size)
     }
 
     fn newest(&self) -> Option<WalSegmentName> {
@@ -191,7 +195,28 @@ impl WalSource for RestoreCommand {
 }
 
 fn read(path: &Path) -> Result<Option<Vec<u8>>, WalFetchError> {
-    match std::fs::read(path) {
+    found(path, std::fs::read(path))
+}
+
+/// Reads a file of a directory that is the server's. In a container that is somebody's who may be no friend of the
+/// host: root must not be led by a link to a file that is not there, nor be kept by a pipe or a file without end.
+fn read_own(path: &Path, size: WalSegmentSize) -> Result<Option<Vec<u8>>, WalFetchError> {
+    let bytes = || {
+        let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
+        let file = File::options().read(true).custom_flags(flags.bits()).open(path)?;
+        if !file.metadata()?.is_file() {
+            return Err(std::io::Error::other("it is no regular file"));
+        }
+        let mut bytes = vec![];
+        // one byte more, so that a file that is too long is known by its length
+        file.take(size.bytes().saturating_add(1)).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    };
+    found(path, bytes())
+}
+
+fn found(path: &Path, read: std::io::Result<Vec<u8>>) -> Result<Option<Vec<u8>>, WalFetchError> {
+    match read {
         Ok(bytes) => Ok(Some(bytes)),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(source) => Err(WalFetchError::Read { path: path.to_owned(), source }),
@@ -204,6 +229,24 @@ mod tests {
 
     fn segment() -> WalSegmentName {
         "000000010000000000000002".parse().unwrap()
+    }
+
+    #[test]
+    fn a_server_cannot_lead_its_reader_elsewhere() {
+        let place = tempfile::tempdir().unwrap();
+        let size = WalSegmentSize::from_bytes(1 << 20).unwrap();
+        let path = place.path().join("000000010000000000000002");
+        assert!(read_own(&path, size).unwrap().is_none());
+        std::fs::write(&path, vec![7; 3 << 20]).unwrap();
+        assert_eq!(read_own(&path, size).unwrap().unwrap().len(), (1 << 20) + 1);
+        std::fs::remove_file(&path).unwrap();
+        std::os::unix::fs::symlink("/etc/hostname", &path).unwrap();
+        assert!(matches!(read_own(&path, size), Err(WalFetchError::Read { .. })));
+        std::fs::remove_file(&path).unwrap();
+        nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRUSR).unwrap();
+        let error = read_own(&path, size).unwrap_err();
+        let source = std::error::Error::source(&error).unwrap().to_string();
+        assert_eq!(source, "it is no regular file");
     }
 
     #[test]
