@@ -264,6 +264,10 @@ fn what_an_undo_cannot_delete_is_listed() {
 fn what_is_in_use_is_neither_undone_nor_removed() {
     let Some(cloud) = cloud() else { return };
     let restored = cloud.ask(&cloud.restore("b", &json!({}))).ok();
+    // as a run leaves it that is killed at its end
+    for volume in cloud.ec2().volumes() {
+        cloud.ec2().edit_volume(&volume.id, |one| drop(one.tags.remove("backstay:restored")));
+    }
     let before = traces(&cloud);
     let wal = cloud.restored("wal");
     let file = fs::File::create(wal.join("in use")).expect("a file on the volume");

@@ -276,6 +276,11 @@ mount_points:
   elements: str
   returned: when O(state=absent)
   sample: [/srv/restored]
+restored_before:
+  description: Whether an earlier run had finished this restore. Somebody may have written to the volumes since, so a playbook should not remove them when a later step fails.
+  type: bool
+  returned: when O(state=present), not in check mode
+  sample: false
 kept:
   description: Ids of the volumes that a failure left, and that cost until you delete them.
   type: list
