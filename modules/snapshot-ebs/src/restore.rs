@@ -2,6 +2,7 @@
 
 mod attaching;
 mod here;
+mod in_use;
 mod making;
 mod mounting;
 mod proof;
@@ -121,6 +122,8 @@ pub struct RestoreFailure {
     pub kept: Vec<String>,
     /// Mount points that are still in use.
     pub mounted: Vec<PathBuf>,
+    /// Devices of those of `kept` that something uses elsewhere than in this host's mounts.
+    pub in_use: Vec<String>,
     /// Those of `kept` that an earlier run had finished, and that were left as they are for this reason.
     pub finished: Vec<String>,
 }

@@ -343,6 +343,10 @@ fn explain(failure: &RestoreFailure) -> Failure {
         return told.hint("What the restore had made has been undone.");
     }
     let list = |all: Vec<String>| all.join(", ");
+    let told = match failure.in_use.first() {
+        None => told,
+        Some(device) => told.hint(format!("Stop what still uses \"{device}\".")),
+    };
     let is_finished = |id: &&String| failure.finished.contains(id);
     if failure.finished.is_empty() {
         let mounted = failure.mounted.iter().map(|path| path.display().to_string());

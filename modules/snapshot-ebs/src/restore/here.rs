@@ -14,11 +14,11 @@ use super::{RestoreOrder, RestoredFilesystem};
 use crate::EbsError;
 
 /// A filesystem that was not unmounted in order replays its journal while it is mounted.
-const MOUNTING: Duration = Duration::from_secs(600);
+pub(super) const MOUNTING: Duration = Duration::from_secs(600);
 /// Options that say how the filesystem was mounted and not how it should be, or that the kernel made up.
 const NOT_TAKEN_OVER: [&str; 4] = ["ro", "rw", "nouuid", "remount"];
 /// Options that people set, and that mean the same anywhere (mount(8), xfs(5), ext4(5)).
-const TAKEN_OVER: [&str; 9] = [
+pub(super) const TAKEN_OVER: [&str; 9] = [
     "noatime",
     "nodiratime",
     "relatime",

@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 
 use host::Sysfs;
 
-use crate::restore::{RestoreFailure, RestoreOrder, here, is_finished, mounting, volumes_of};
+use crate::restore::{
+    RestoreFailure, RestoreOrder, here, in_use, is_finished, mounting, volumes_of,
+};
 use crate::{EbsError, Ec2, Volume};
 
 /// Detaching takes seconds, once nothing is mounted.
@@ -72,7 +74,7 @@ impl<'a> Undo<'a> {
             .into_iter()
             .partition(|(id, _)| self.order.keep_on_failure || self.finished.contains(id));
         let left: Vec<_> = goes.into_iter().rev().filter(|(_, path)| !self.unmount(path)).collect();
-        let in_use: Vec<String> = left.iter().map(|(id, _)| id.clone()).collect();
+        let mut busy: Vec<String> = left.iter().map(|(id, _)| id.clone()).collect();
         let mounted = stays.into_iter().chain(left).map(|(_, path)| path).collect();
         if self.order.keep_on_failure {
             return self.failure(error, vec![], mounted);
@@ -81,17 +83,24 @@ impl<'a> Undo<'a> {
             // Only an empty one goes, and only if nothing is mounted there.
             let _ = std::fs::remove_dir(path);
         }
-        let is_free = |id: &&String| !in_use.contains(id) && !self.finished.contains(id);
+        let unmounted: Vec<String> =
+            self.made.iter().filter(|id| !self.finished.contains(id)).cloned().collect();
+        let Ok(claimed) = in_use::claimed(self.ec2, self.sysfs, &unmounted) else {
+            return self.failure(error, vec![], mounted);
+        };
+        busy.extend(claimed.iter().map(|(id, _)| id.clone()));
+        let is_free = |id: &&String| !busy.contains(id) && !self.finished.contains(id);
         let free = self.made.iter().filter(is_free);
         // All begin to leave before the first is waited for.
         free.clone().for_each(|volume| self.detach(volume));
         let gone = free.filter(|volume| self.delete(volume)).cloned().collect();
-        self.failure(error, gone, mounted)
+        let in_use = claimed.into_iter().map(|(_, device)| device).collect();
+        RestoreFailure { in_use, ..self.failure(error, gone, mounted) }
     }
 
     fn failure(self, error: EbsError, gone: Vec<String>, mounted: Vec<PathBuf>) -> RestoreFailure {
         let kept = self.made.into_iter().filter(|volume| !gone.contains(volume)).collect();
-        RestoreFailure { error, kept, mounted, finished: self.finished }
+        RestoreFailure { error, kept, mounted, in_use: vec![], finished: self.finished }
     }
 
     fn unmount(&self, path: &Path) -> bool {
