@@ -133,6 +133,7 @@ attributes:
   idempotent:
     support: full
 notes:
+  - A file system over several volumes (LVM, md, btrfs) is refused. Attach volumes made from the snapshots by hand, assemble and mount them, and go on with M(backstay.postgresql.cluster_restore).
   - Needs root on the target (C(become=true)), and the policy C(aws/iam-restore.json) of this collection.
   - Nothing is written to C(/etc/fstab). RV(ignore:filesystems) has what it takes.
 seealso:

@@ -164,6 +164,14 @@ impl Sysfs {
         })
     }
 
+    /// Whether a btrfs filesystem of this UUID is mounted, in whatever mount namespace, that the block device `number` is
+    /// not of: the kernel would take both for one.
+    #[must_use]
+    pub fn has_other_btrfs(&self, uuid: &str, number: DeviceNumber) -> bool {
+        let is_mounted = self.root.join("fs/btrfs").join(uuid).join("devices").exists();
+        is_mounted && self.of_btrfs(number).is_none()
+    }
+
     /// Where the block device `number` is described.
     fn directory(&self, number: DeviceNumber) -> Result<PathBuf, HostError> {
         let path = self.root.join("dev/block").join(number.to_string());
