@@ -2,12 +2,13 @@
 //! collection's playbooks.
 
 use std::fs;
+use std::process::Command;
 use std::time::Duration;
 
 use backstay_tests::place::User;
 use backstay_tests::scene::merge;
 use backstay_tests::{
-    Ansible, Cloud, Destination, Server, Volumes, Writer, amcheck, need, wait_until,
+    Ansible, Cloud, Destination, Server, Stop, Volumes, Writer, amcheck, need, wait_until,
 };
 use serde_json::{Value, json};
 
@@ -104,6 +105,27 @@ fn a_play_that_fails_to_recover_takes_its_volumes_away() {
     assert_eq!(run.task("Make the volumes and mount them").result["changed"], json!(false));
     assert_eq!(cloud.ec2().calls("CreateVolume").len(), made);
     amcheck(&copy);
+
+    // once more: it is recovered already, and somebody works on it
+    variables["backstay_keep_on_failure"] = json!(false);
+    let assert_left = || {
+        let run = ansible.playbook(RESTORE, &variables);
+        assert_eq!(run.status, 2, "{}", run.output);
+        let told = run.task("Fail with the first error").text("msg").to_owned();
+        assert!(told.starts_with("Recover the database cluster on them: "), "{told}");
+        let left = "an earlier run had restored the volumes, which are left as they are";
+        assert!(told.contains(left), "{told}");
+        assert_eq!((restored(&cloud), cloud.restored_mounts().len()), (3, 3));
+        assert_eq!(cloud.ec2().calls("CreateVolume").len(), made);
+    };
+    assert_left();
+    copy.stop(Stop::Fast);
+    // as after a reboot
+    for name in ["space", "wal", "data"] {
+        let umount = Command::new("umount").arg(cloud.restored(name)).status().expect("umount");
+        assert!(umount.success());
+    }
+    assert_left();
 }
 
 #[test]

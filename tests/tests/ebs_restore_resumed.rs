@@ -158,6 +158,10 @@ fn an_undo_takes_what_a_killed_run_has_mounted() {
     let before = ec2.volumes().len();
     let resumed = cloud.ask(&cloud.restore("b", &json!({}))).ok();
     // as a run leaves it that is killed before its last volume
+    let all = ec2.volumes().into_iter().filter(|volume| volume.snapshot.is_some());
+    for volume in all {
+        ec2.edit_volume(&volume.id, |volume| drop(volume.tags.remove("backstay:restored")));
+    }
     let wal = cloud.restored("wal");
     let umount = Command::new("umount").arg(&wal).status().expect("umount");
     assert!(umount.success());
@@ -170,6 +174,45 @@ fn an_undo_takes_what_a_killed_run_has_mounted() {
     assert_eq!((&reply.result["kept"], &reply.result["mounted"]), (&json!([]), &json!([])));
     assert_eq!(ec2.volumes().len(), before);
     assert_eq!(cloud.restored_mounts(), Vec::<String>::new());
+}
+
+#[test]
+fn a_restore_that_was_finished_is_never_undone() {
+    let Some(cloud) = cloud() else { return };
+    cloud.take("b");
+    let ec2 = cloud.ec2();
+    let finished = cloud.ask(&cloud.restore("b", &json!({}))).ok();
+    assert_eq!(finished.result["restored_before"], json!(false), "{:#}", finished.result);
+    let volumes = restored(&cloud);
+    for id in &volumes {
+        let tags = ec2.volume(id).tags;
+        assert!(tags.contains_key("backstay:restored"), "{tags:?}");
+    }
+    // as after a reboot, and one volume was detached
+    let wal = cloud.restored("wal");
+    for name in ["data", "wal", "space"] {
+        let umount = Command::new("umount").arg(cloud.restored(name)).status().expect("umount");
+        assert!(umount.success());
+    }
+    let volume = volume_of(&finished, &wal);
+    let _ = ec2.ask(&format!("Action=DetachVolume&VolumeId={volume}"));
+    wait_until("it is detached", LIMIT, || ec2.volume(&volume).attachment.is_none());
+    ec2.on("AttachVolume").fail_times(1, "AttachmentLimitExceeded");
+    let reply = cloud.ask(&cloud.restore("b", &json!({})));
+    assert_eq!(reply.result["error_kind"], json!("api_failed"), "{:#}", reply.result);
+    let kept: BTreeSet<String> =
+        serde_json::from_value(reply.result["kept"].clone()).expect("a list of ids");
+    assert_eq!((&kept, &restored(&cloud)), (&volumes, &volumes), "{:#}", reply.result);
+    let text = "An earlier run had finished this restore, so these volumes were left as they are";
+    assert!(reply.message().contains(text), "{}", reply.message());
+    assert_eq!(ec2.calls("DeleteVolume").len(), 0);
+
+    let tagged = ec2.calls("CreateTags").len();
+    let again = assert_resumed(&cloud, &volumes);
+    assert_eq!(again.result["changed"], json!(true));
+    assert_eq!(again.result["restored_before"], json!(true));
+    assert_eq!(ec2.calls("CreateTags").len(), tagged);
+    remove(&cloud, &again);
 }
 
 /// The volume that is mounted at `point`.

@@ -2,6 +2,8 @@
 //! stays attached, mounted or paid for.
 
 use std::fs;
+use std::io::Read;
+use std::process::Stdio;
 use std::time::Duration;
 
 use backstay_tests::scene::{merged, read_json};
@@ -260,10 +262,59 @@ fn what_an_undo_cannot_delete_is_listed() {
     assert_eq!(again.result["changed"], json!(false));
 }
 
+/// A process with a mount namespace of its own, as that of a container, in which `point` stays mounted.
+fn container_with(point: &std::path::Path) -> std::process::Child {
+    let mut container = std::process::Command::new("unshare");
+    container.args(["--mount", "--propagation", "private", "sh", "-ec", "echo; exec sleep 60"]);
+    let mut container = container.stdout(Stdio::piped()).spawn().expect("unshare");
+    let mut line = [0];
+    container.stdout.as_mut().expect("a pipe").read_exact(&mut line).expect("it has begun");
+    let mounts = fs::read_to_string(format!("/proc/{}/mounts", container.id())).expect("mounts");
+    assert!(mounts.contains(&point.display().to_string()), "{mounts}");
+    container
+}
+
+#[test]
+fn what_a_container_has_mounted_is_in_use() {
+    let Some(cloud) = cloud() else { return };
+    let restored = cloud.ask(&cloud.restore("b", &json!({}))).ok();
+    let before = traces(&cloud);
+    let mut container = container_with(&cloud.restored("wal"));
+    let absent = json!({"restore_id": restored.word("restore_id"), "state": "absent"});
+    let absent = cloud.of_repository("ebs_restore", &absent);
+    let refused = cloud.ask(&absent);
+    assert_eq!(refused.result["error_kind"], json!("restore_failed"), "{:#}", refused.result);
+    let text = "is in use, though it is not mounted on this host: stop what uses it";
+    assert!(refused.message().contains(text), "{}", refused.message());
+    assert_eq!(refused.result["kept"].as_array().map(Vec::len), Some(3));
+    let after = traces(&cloud);
+    assert_eq!((after.0, after.1.len()), (before.0, 3));
+
+    // the undo of a run that had not finished
+    for volume in cloud.ec2().volumes() {
+        cloud.ec2().edit_volume(&volume.id, |one| drop(one.tags.remove("backstay:restored")));
+    }
+    let umount = std::process::Command::new("umount").arg(cloud.restored("wal")).status();
+    assert!(umount.expect("umount").success());
+    with_manifest(&cloud, other_uuid, || {
+        let reply = cloud.ask(&cloud.restore("b", &json!({})));
+        assert_eq!(reply.result["error_kind"], json!("snapshot_mismatch"), "{:#}", reply.result);
+        assert_eq!(reply.result["kept"].as_array().map(Vec::len), Some(3), "{:#}", reply.result);
+        assert!(reply.message().contains("Stop what still uses \""), "{}", reply.message());
+    });
+    assert_eq!(cloud.ec2().calls("DetachVolume").len(), 0);
+    container.kill().and_then(|()| container.wait()).expect("our own child");
+    let _ = cloud.ask(&absent).ok();
+}
+
 #[test]
 fn what_is_in_use_is_neither_undone_nor_removed() {
     let Some(cloud) = cloud() else { return };
     let restored = cloud.ask(&cloud.restore("b", &json!({}))).ok();
+    // as a run leaves it that is killed at its end
+    for volume in cloud.ec2().volumes() {
+        cloud.ec2().edit_volume(&volume.id, |one| drop(one.tags.remove("backstay:restored")));
+    }
     let before = traces(&cloud);
     let wal = cloud.restored("wal");
     let file = fs::File::create(wal.join("in use")).expect("a file on the volume");
@@ -273,7 +324,8 @@ fn what_is_in_use_is_neither_undone_nor_removed() {
     assert_eq!(refused.result["error_kind"], json!("restore_failed"), "{:#}", refused.result);
     let text = format!("could not unmount \"{}\"", wal.display());
     assert!(refused.message().contains(&text), "{}", refused.message());
-    // nothing was detached, though what was not in use may be unmounted
+    assert_eq!(cloud.restored_mounts().len(), 3, "it is half unmounted");
+    assert_eq!(refused.result["kept"].as_array().map(Vec::len), Some(3));
     let attached = |all: Vec<String>| all.into_iter().filter(|one| one.contains("/dev/sd")).count();
     assert_eq!(attached(traces(&cloud).0), attached(before.0));
 

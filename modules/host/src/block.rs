@@ -1,10 +1,12 @@
 //! Block devices and what they are made of: `/sys`, see the kernel's Documentation/ABI.
 
 use std::collections::BTreeSet;
-use std::fs;
+use std::fs::{self, OpenOptions};
 use std::io;
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+
+use nix::fcntl::OFlag;
 
 use crate::{DeviceNumber, HostError, Mount};
 
@@ -44,6 +46,23 @@ impl Disk {
         let known = matches!(digits.len(), 8 | 17);
         (known && digits.bytes().all(|byte| byte.is_ascii_hexdigit()))
             .then(|| format!("vol-{digits}"))
+    }
+
+    /// Whether a filesystem on it or on one of its partitions is mounted, in whatever mount namespace, or something else
+    /// has claimed it: opened with `O_EXCL` it is refused then (open(2)). A claim on a partition counts for the disk.
+    ///
+    /// # Errors
+    /// [`HostError::Io`] when it cannot be opened for another reason.
+    pub fn is_claimed(&self) -> Result<bool, HostError> {
+        let path = PathBuf::from(&self.device);
+        let opened = OpenOptions::new().read(true).custom_flags(OFlag::O_EXCL.bits()).open(&path);
+        match opened {
+            Ok(_) => Ok(false),
+            Err(error) if error.kind() == io::ErrorKind::ResourceBusy => Ok(true),
+            // It was detached meanwhile.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(source) => Err(HostError::Io { action: "open", path, source }),
+        }
     }
 }
 
@@ -143,6 +162,14 @@ impl Sysfs {
                 names.iter().map(|name| number_of(&devices.join(name))).collect();
             numbers.filter(|all| all.contains(&number)).map(|all| all.into_iter().collect())
         })
+    }
+
+    /// Whether a btrfs filesystem of this UUID is mounted, in whatever mount namespace, that the block device `number` is
+    /// not of: the kernel would take both for one.
+    #[must_use]
+    pub fn has_other_btrfs(&self, uuid: &str, number: DeviceNumber) -> bool {
+        let is_mounted = self.root.join("fs/btrfs").join(uuid).join("devices").exists();
+        is_mounted && self.of_btrfs(number).is_none()
     }
 
     /// Where the block device `number` is described.

@@ -2,6 +2,7 @@
 
 mod attaching;
 mod here;
+mod in_use;
 mod making;
 mod mounting;
 mod proof;
@@ -13,6 +14,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use chrono::{SecondsFormat, Utc};
 use host::Sysfs;
 use snapshot::ClusterFilesystem;
 
@@ -81,6 +83,8 @@ pub struct Restored {
     pub filesystems: Vec<RestoredFilesystem>,
     /// Whether anything was made, attached or mounted.
     pub changed: bool,
+    /// Whether an earlier run had finished it: somebody may have worked on it since.
+    pub restored_before: bool,
 }
 
 /// A volume made of a snapshot.
@@ -118,6 +122,10 @@ pub struct RestoreFailure {
     pub kept: Vec<String>,
     /// Mount points that are still in use.
     pub mounted: Vec<PathBuf>,
+    /// Devices of those of `kept` that something uses elsewhere than in this host's mounts.
+    pub in_use: Vec<String>,
+    /// Those of `kept` that an earlier run had finished, and that were left as they are for this reason.
+    pub finished: Vec<String>,
 }
 
 /// Checks, without changing anything, what can be known before: that the snapshots are this backup's and completed,
@@ -160,7 +168,7 @@ fn is_whole(order: &RestoreOrder, ours: &[Volume], mounted: &[PathBuf]) -> bool 
 ///
 /// # Errors
 /// [`RestoreFailure`]; then everything this run or an earlier one of the same id made is undone, in reverse order,
-/// unless it was to be kept.
+/// unless it was to be kept. What a run has finished is never undone by a later one.
 pub fn restore(
     ec2: &Ec2,
     order: &RestoreOrder,
@@ -184,10 +192,11 @@ impl Steps<'_> {
     fn run(&self, undo: &mut Undo<'_>) -> Result<Restored, EbsError> {
         let mut restored = Restored::default();
         let there = volumes_of(self.ec2, self.order)?;
-        there.iter().for_each(|volume| undo.made(&volume.id));
+        there.iter().for_each(|volume| undo.found(volume));
         if is_whole(self.order, &there, &mount_points(&there, self.sysfs)?) {
             undo.leave_all();
         }
+        restored.restored_before = undo.leaves_any();
         let mut made = vec![];
         for piece in &self.order.pieces {
             made.push((piece, making::volume(self, piece, &there, undo, &mut restored)?));
@@ -208,7 +217,21 @@ impl Steps<'_> {
             });
         }
         mounting::mount_all(self, undo, &mut restored)?;
+        self.tag_finished(&there, &restored)?;
         Ok(restored)
+    }
+
+    /// After this, no later run undoes these volumes. One call, so that all have the tag or none has.
+    fn tag_finished(&self, before: &[Volume], restored: &Restored) -> Result<(), EbsError> {
+        let has_tag =
+            |id: &String| before.iter().any(|volume| volume.id == *id && is_finished(volume));
+        let ids = restored.volumes.iter().map(|volume| volume.volume_id.clone());
+        let ids: Vec<String> = ids.filter(|id| !has_tag(id)).collect();
+        if ids.is_empty() {
+            return Ok(());
+        }
+        let now = Utc::now().to_rfc3339_opts(SecondsFormat::Secs, true);
+        self.ec2.create_tags(&ids, &[(tag::RESTORED.to_owned(), now)].into())
     }
 
     fn wait(&self, begun: Instant, what: impl Fn() -> String) -> Result<(), EbsError> {
@@ -222,6 +245,11 @@ impl Steps<'_> {
     fn late(&self, what: String) -> EbsError {
         EbsError::Late { what, seconds: self.order.patience.as_secs() }
     }
+}
+
+/// Whether the restore that the volume was made for was whole once.
+fn is_finished(volume: &Volume) -> bool {
+    volume.tags.contains_key(tag::RESTORED)
 }
 
 /// The volumes that a run of this restore has made.

@@ -32,6 +32,8 @@ pub mod tag {
     pub const RESTORE: &str = "backstay:restore";
     /// Of a volume: the snapshot it was made of.
     pub const SNAPSHOT: &str = "backstay:snapshot";
+    /// Of a volume: when the restore it was made for was whole. From then on somebody may work on it.
+    pub const RESTORED: &str = "backstay:restored";
 }
 
 /// The state of a snapshot that is not known to be completed: the backup role may still delete it.

@@ -184,6 +184,7 @@ impl Task for EbsRestore {
         values.extend(ansible::reply::object(described(&restored)));
         values.insert("restore_id".into(), json!(order.restore_id));
         values.insert("backup_id".into(), json!(order.backup.backup_id));
+        values.insert("restored_before".into(), json!(restored.restored_before));
         Ok(Returns { values, changed: restored.changed, ..Returns::default() })
     }
 }
@@ -341,16 +342,26 @@ fn explain(failure: &RestoreFailure) -> Failure {
     if failure.kept.is_empty() && failure.mounted.is_empty() {
         return told.hint("What the restore had made has been undone.");
     }
-    told.hint(format!(
-        "Still there, and to be removed: {}.",
-        failure
-            .kept
-            .iter()
-            .cloned()
-            .chain(failure.mounted.iter().map(|path| path.display().to_string()))
-            .collect::<Vec<_>>()
-            .join(", ")
-    ))
+    let list = |all: Vec<String>| all.join(", ");
+    let told = match failure.in_use.first() {
+        None => told,
+        Some(device) => told.hint(format!("Stop what still uses \"{device}\".")),
+    };
+    let is_finished = |id: &&String| failure.finished.contains(id);
+    if failure.finished.is_empty() {
+        let mounted = failure.mounted.iter().map(|path| path.display().to_string());
+        let all = failure.kept.iter().cloned().chain(mounted).collect();
+        return told.hint(format!("Still there, and to be removed: {}.", list(all)));
+    }
+    let told = told.hint(format!(
+        "An earlier run had finished this restore, so these volumes were left as they are: {}. A task with \
+         \"state: absent\" and its restore_id removes them.",
+        list(failure.finished.clone())
+    ));
+    match failure.kept.iter().filter(|id| !is_finished(id)).cloned().collect::<Vec<_>>() {
+        rest if rest.is_empty() => told,
+        rest => told.hint(format!("Still there, and to be removed: {}.", list(rest))),
+    }
 }
 
 fn described(restored: &Restored) -> Value {

@@ -198,6 +198,9 @@ fn btrfs_is_on_all_of_its_devices() {
     let numbers = fake.sysfs().of_btrfs(DeviceNumber { major: 259, minor: 1 }).unwrap();
     assert_eq!(numbers.len(), 2);
     assert_eq!(fake.sysfs().of_btrfs(DeviceNumber { major: 259, minor: 2 }), None);
+    let other =
+        |uuid: &str, minor| fake.sysfs().has_other_btrfs(uuid, DeviceNumber { major: 259, minor });
+    assert!(other("0d5c1a2e", 2) && !other("0d5c1a2e", 1) && !other("none", 2));
 }
 
 #[test]

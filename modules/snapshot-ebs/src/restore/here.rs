@@ -2,10 +2,11 @@
 
 use std::fs;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use host::{Mounts, filesystem_of};
+use host::{DeviceNumber, Mounts, Sysfs, filesystem_of};
 use program::Program;
 use snapshot::ClusterFilesystem;
 
@@ -14,11 +15,11 @@ use super::{RestoreOrder, RestoredFilesystem};
 use crate::EbsError;
 
 /// A filesystem that was not unmounted in order replays its journal while it is mounted.
-const MOUNTING: Duration = Duration::from_secs(600);
+pub(super) const MOUNTING: Duration = Duration::from_secs(600);
 /// Options that say how the filesystem was mounted and not how it should be, or that the kernel made up.
 const NOT_TAKEN_OVER: [&str; 4] = ["ro", "rw", "nouuid", "remount"];
 /// Options that people set, and that mean the same anywhere (mount(8), xfs(5), ext4(5)).
-const TAKEN_OVER: [&str; 9] = [
+pub(super) const TAKEN_OVER: [&str; 9] = [
     "noatime",
     "nodiratime",
     "relatime",
@@ -90,7 +91,7 @@ pub(super) fn expect_free(point: &Path, mounted: &[PathBuf]) -> Result<(), EbsEr
 
 /// Checks that the device holds what the manifest says, and how it is to be mounted. Changes nothing.
 pub(super) fn examine<'a>(
-    order: &RestoreOrder,
+    (order, sysfs): (&RestoreOrder, &Sysfs),
     device: String,
     original: &'a ClusterFilesystem,
     mount_point: &'a Path,
@@ -105,11 +106,14 @@ pub(super) fn examine<'a>(
             problem: format!("is one already, of \"{}\" and not of \"{device}\"", there.device),
         });
     }
-    let has_nouuid = there.is_some_and(|there| there.options.iter().any(|word| word == "nouuid"));
-    let is_twin = is_mounted_elsewhere(&mounts, original, &device);
     match original.fstype.as_str() {
-        "xfs" if is_twin || has_nouuid => options.push("nouuid".to_owned()),
-        "btrfs" if is_twin && there.is_none() => return Err(twin(&device, original)),
+        // The original may be mounted where our mounts do not show it: in a container's only.
+        "xfs" if !options.iter().any(|option| option == "nouuid") => {
+            options.push("nouuid".to_owned());
+        }
+        "btrfs" if there.is_none() && has_twin(sysfs, &mounts, original, &device) => {
+            return Err(twin(&device, original));
+        }
         _ => {}
     }
     Ok(Ready { device, original, mount_point, options, is_mounted: there.is_some() })
@@ -170,8 +174,15 @@ fn options(original: &ClusterFilesystem) -> Vec<String> {
     original.options.iter().filter(keep).cloned().collect()
 }
 
-/// Whether the original, or another copy than `device`, is mounted: XFS then refuses the UUID. Of btrfs another
-/// subvolume of the same device may be.
+/// Whether the kernel knows another device of the UUID, or our mounts show one.
+fn has_twin(sysfs: &Sysfs, mounts: &Mounts, original: &ClusterFilesystem, device: &str) -> bool {
+    let number = fs::metadata(device).ok().map(|found| DeviceNumber::of(found.rdev()));
+    let known = original.uuid.as_deref().zip(number);
+    known.is_some_and(|(uuid, number)| sysfs.has_other_btrfs(uuid, number))
+        || is_mounted_elsewhere(mounts, original, device)
+}
+
+/// Whether the original, or another copy than `device`, is mounted. Another subvolume of the same device may be.
 fn is_mounted_elsewhere(mounts: &Mounts, original: &ClusterFilesystem, device: &str) -> bool {
     let others = mounts.iter().filter(|mount| mount.fstype == original.fstype);
     others.filter(|mount| !same_device(&mount.device, device)).any(|mount| {

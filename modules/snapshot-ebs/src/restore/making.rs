@@ -44,6 +44,8 @@ pub(super) fn volume(
 fn new_volume(steps: &Steps<'_>, piece: &Piece, number: u32) -> NewVolume {
     let order = steps.order;
     let mut tags: Tags = order.like.tags.clone();
+    // Only a restore that is whole has it.
+    tags.remove(tag::RESTORED);
     tags.entry(tag::NAME.to_owned())
         .or_insert_with(|| format!("{} {} restored", order.backup.cluster, order.backup.backup_id));
     for (key, value) in [

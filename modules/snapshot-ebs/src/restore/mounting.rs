@@ -33,7 +33,7 @@ pub(super) fn mount_all(
                     volume.volume_id
                 )));
             }
-            ready.push(here::examine(steps.order, device, original, mount_point)?);
+            ready.push(here::examine((steps.order, steps.sysfs), device, original, mount_point)?);
         }
     }
     for one in parents_first(ready) {

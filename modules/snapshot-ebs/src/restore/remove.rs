@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use host::Sysfs;
 
-use super::{here, making, mounting, proof};
+use super::{in_use, making, mounting, proof};
 use crate::{EbsError, Ec2, Filter, Volume, tag};
 
 /// A restore to be removed.
@@ -50,16 +50,15 @@ pub fn removable(ec2: &Ec2, removal: &Removal, sysfs: &Sysfs) -> Result<Removabl
 /// Unmounts, detaches and deletes. Nothing is detached while any of it is in use.
 ///
 /// # Errors
-/// [`EbsError::Restore`] when something cannot be unmounted, [`EbsError::Late`] when it does not detach; what EC2 refuses.
-pub fn remove(ec2: &Ec2, removal: &Removal, found: &Removable) -> Result<(), EbsError> {
-    for point in &found.mount_points {
-        here::unmount(point).map_err(|error| {
-            EbsError::Restore(format!(
-                "could not unmount \"{}\": {error}; does a server still run there?",
-                point.display()
-            ))
-        })?;
-    }
+/// [`EbsError::Restore`] when something is in use; then all of it stays mounted. [`EbsError::Late`] when it does not detach; what EC2 refuses.
+pub fn remove(
+    ec2: &Ec2,
+    removal: &Removal,
+    found: &Removable,
+    sysfs: &Sysfs,
+) -> Result<(), EbsError> {
+    let ids: Vec<String> = found.volumes.iter().map(|volume| volume.id.clone()).collect();
+    in_use::unmount_all(ec2, sysfs, &found.mount_points, &ids)?;
     for volume in &found.volumes {
         if !volume.attachments.is_empty() {
             ec2.detach_volume(&volume.id, &removal.instance_id)?;

@@ -6,8 +6,10 @@ use std::time::{Duration, Instant};
 
 use host::Sysfs;
 
-use crate::restore::{RestoreFailure, RestoreOrder, here, mounting, volumes_of};
-use crate::{EbsError, Ec2};
+use crate::restore::{
+    RestoreFailure, RestoreOrder, here, in_use, is_finished, mounting, volumes_of,
+};
+use crate::{EbsError, Ec2, Volume};
 
 /// Detaching takes seconds, once nothing is mounted.
 const DETACHING: Duration = Duration::from_secs(120);
@@ -21,18 +23,31 @@ pub(super) struct Undo<'a> {
     order: &'a RestoreOrder,
     sysfs: &'a Sysfs,
     made: Vec<String>,
+    finished: Vec<String>,
     directories: Vec<PathBuf>,
-    leave_all: bool,
 }
 
 impl<'a> Undo<'a> {
     pub(super) fn new(ec2: &'a Ec2, order: &'a RestoreOrder, sysfs: &'a Sysfs) -> Self {
-        Self { ec2, order, sysfs, made: vec![], directories: vec![], leave_all: false }
+        Self { ec2, order, sysfs, made: vec![], finished: vec![], directories: vec![] }
     }
 
     /// The restore was whole before this run: a server may work on it, whatever fails now.
     pub(super) fn leave_all(&mut self) {
-        self.leave_all = true;
+        self.finished.clone_from(&self.made);
+    }
+
+    /// Whether there is something that an earlier run had finished.
+    pub(super) fn leaves_any(&self) -> bool {
+        !self.finished.is_empty()
+    }
+
+    /// A volume of this restore. That it was mounted once can be told only by its tag: after a reboot nothing is.
+    pub(super) fn found(&mut self, volume: &Volume) {
+        self.made(&volume.id);
+        if is_finished(volume) && !self.finished.contains(&volume.id) {
+            self.finished.push(volume.id.clone());
+        }
     }
 
     pub(super) fn made(&mut self, volume: &str) {
@@ -45,33 +60,47 @@ impl<'a> Undo<'a> {
         self.directories.push(path.to_path_buf());
     }
 
-    /// Undoes everything, and tells what is left. A volume that is still mounted is neither detached nor deleted.
+    /// Undoes everything that no run has finished, and tells what is left. A volume that is still mounted is neither
+    /// detached nor deleted.
     pub(super) fn run(mut self, error: EbsError) -> RestoreFailure {
         // Of a call whose answer never came only its tags tell what it made.
         for volume in volumes_of(self.ec2, self.order).unwrap_or_default() {
-            self.made(&volume.id);
+            self.found(&volume);
         }
         let Ok(mounted) = mounting::mounted_from(self.sysfs, &self.made) else {
-            return RestoreFailure { error, kept: self.made, mounted: vec![] };
+            return self.failure(error, vec![], vec![]);
         };
-        if self.order.keep_on_failure || self.leave_all {
-            let mounted = mounted.into_iter().map(|(_, path)| path).collect();
-            return RestoreFailure { error, kept: self.made, mounted };
+        let (stays, goes): (Vec<_>, Vec<_>) = mounted
+            .into_iter()
+            .partition(|(id, _)| self.order.keep_on_failure || self.finished.contains(id));
+        let left: Vec<_> = goes.into_iter().rev().filter(|(_, path)| !self.unmount(path)).collect();
+        let mut busy: Vec<String> = left.iter().map(|(id, _)| id.clone()).collect();
+        let mounted = stays.into_iter().chain(left).map(|(_, path)| path).collect();
+        if self.order.keep_on_failure {
+            return self.failure(error, vec![], mounted);
         }
-        let is_left = |(_, path): &&(String, PathBuf)| !self.unmount(path);
-        let left: Vec<_> = mounted.iter().rev().filter(is_left).collect();
         for path in self.directories.iter().rev() {
             // Only an empty one goes, and only if nothing is mounted there.
             let _ = std::fs::remove_dir(path);
         }
-        let in_use = |volume: &str| left.iter().any(|(id, _)| id == volume);
-        let free = self.made.iter().filter(|volume| !in_use(volume));
+        let unmounted: Vec<String> =
+            self.made.iter().filter(|id| !self.finished.contains(id)).cloned().collect();
+        let Ok(claimed) = in_use::claimed(self.ec2, self.sysfs, &unmounted) else {
+            return self.failure(error, vec![], mounted);
+        };
+        busy.extend(claimed.iter().map(|(id, _)| id.clone()));
+        let is_free = |id: &&String| !busy.contains(id) && !self.finished.contains(id);
+        let free = self.made.iter().filter(is_free);
         // All begin to leave before the first is waited for.
         free.clone().for_each(|volume| self.detach(volume));
-        let gone: Vec<&String> = free.filter(|volume| self.delete(volume)).collect();
-        let kept = self.made.iter().filter(|volume| !gone.contains(volume)).cloned().collect();
-        let mounted = left.iter().map(|(_, path)| path.clone()).collect();
-        RestoreFailure { error, kept, mounted }
+        let gone = free.filter(|volume| self.delete(volume)).cloned().collect();
+        let in_use = claimed.into_iter().map(|(_, device)| device).collect();
+        RestoreFailure { in_use, ..self.failure(error, gone, mounted) }
+    }
+
+    fn failure(self, error: EbsError, gone: Vec<String>, mounted: Vec<PathBuf>) -> RestoreFailure {
+        let kept = self.made.into_iter().filter(|volume| !gone.contains(volume)).collect();
+        RestoreFailure { error, kept, mounted, in_use: vec![], finished: self.finished }
     }
 
     fn unmount(&self, path: &Path) -> bool {
@@ -109,7 +138,7 @@ impl<'a> Undo<'a> {
         }
     }
 
-    fn is_elsewhere(&self, volume: &crate::Volume) -> bool {
+    fn is_elsewhere(&self, volume: &Volume) -> bool {
         volume.attachments.iter().all(|there| there.instance_id != self.order.instance_id)
     }
 }

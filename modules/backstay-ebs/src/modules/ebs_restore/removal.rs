@@ -72,7 +72,15 @@ impl Task for EbsRemoval {
     }
 
     fn apply(&self, plan: Plan) -> Result<Returns, Failure> {
-        remove(&plan.ec2, &plan.removal, &plan.found).map_err(|error| aws::explain(&error))?;
+        let Plan { ec2, removal, found } = &plan;
+        let sysfs = Sysfs::default();
+        remove(ec2, removal, found, &sysfs).map_err(|error| {
+            let left = removable(ec2, removal, &sysfs).unwrap_or_else(|_| found.clone());
+            let kept: Vec<_> = left.volumes.iter().map(|volume| &volume.id).collect();
+            aws::explain(&error)
+                .value("kept", json!(kept))
+                .value("mounted", json!(left.mount_points))
+        })?;
         Ok(plan.preview())
     }
 }
