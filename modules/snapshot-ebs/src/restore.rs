@@ -10,6 +10,7 @@ mod remove;
 mod undo;
 mod wishes;
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -175,7 +176,7 @@ pub fn restore(
     sysfs: &Sysfs,
 ) -> Result<Restored, Box<RestoreFailure>> {
     let mut undo = Undo::new(ec2, order, sysfs);
-    let steps = Steps { ec2, order, sysfs };
+    let steps = Steps { ec2, order, sysfs, stale_tokens: Cell::new(false) };
     match steps.run(&mut undo) {
         Ok(restored) => Ok(restored),
         Err(error) => Err(Box::new(undo.run(error))),
@@ -186,6 +187,8 @@ struct Steps<'a> {
     ec2: &'a Ec2,
     order: &'a RestoreOrder,
     sysfs: &'a Sysfs,
+    /// Whether EC2 answers this restore's client tokens with volumes that are gone.
+    stale_tokens: Cell<bool>,
 }
 
 impl Steps<'_> {

@@ -97,7 +97,9 @@ pub(crate) fn create(world: &mut World, call: &Call<'_>) -> Nodes {
         (token.to_owned(), format!("{token}\n{}", wishes.join("\n")))
     });
     let known = token.as_ref().and_then(|(short, whole)| {
-        let tokens = world.volumes.iter().filter_map(|v| Some((v, v.token.as_ref()?)));
+        // EC2 remembers the token of a volume that is deleted, for hours
+        let all = world.volumes.iter().chain(&world.deleted);
+        let tokens = all.filter_map(|v| Some((v, v.token.as_ref()?)));
         let same = tokens.into_iter().find(|(_, t)| t.starts_with(&format!("{short}\n")));
         same.map(|(v, t)| (v.clone(), t == whole))
     });
@@ -271,7 +273,8 @@ pub(crate) fn delete(world: &mut World, call: &Call<'_>) -> Nodes {
         return Err(Refusal::new("VolumeInUse", message));
     }
     world.storage.delete_volume(&id);
-    world.volumes.remove(index);
+    let gone = world.volumes.remove(index);
+    world.deleted.push(gone);
     Ok(vec![text("return", "true")])
 }
 

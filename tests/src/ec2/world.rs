@@ -172,6 +172,8 @@ pub(crate) struct World {
     pub(crate) region: String,
     pub(crate) instances: Vec<Instance>,
     pub(crate) volumes: Vec<Volume>,
+    /// Whose tokens still stand for them.
+    pub(crate) deleted: Vec<Volume>,
     pub(crate) snapshots: Vec<Snapshot>,
     pub(crate) keys: Vec<Key>,
     pub(crate) script: Script,
@@ -188,6 +190,7 @@ impl World {
             region: region.to_owned(),
             instances: Vec::new(),
             volumes: Vec::new(),
+            deleted: Vec::new(),
             snapshots: Vec::new(),
             keys: Vec::new(),
             script: Script::default(),

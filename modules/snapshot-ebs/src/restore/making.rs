@@ -1,13 +1,13 @@
 //! Volumes from snapshots, each made once.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::{Piece, Restored, Steps, wishes};
 use crate::restore::undo::Undo;
 use crate::{EbsError, NewVolume, Tags, Volume, tag};
 
-/// How often a volume is made anew because the one that a client token stands for is deleted.
-const MOST_TOKENS: u32 = 5;
+/// How long a volume that was just made may not be shown.
+const SHOWN: Duration = Duration::from_secs(15);
 
 /// The id of the volume of this piece: the one that is there, or a new one.
 pub(super) fn volume(
@@ -22,26 +22,35 @@ pub(super) fn volume(
         return Ok(volume.id.clone());
     }
     restored.changed = true;
-    for number in 0..MOST_TOKENS {
-        let id = match steps.ec2.create_volume(&new_volume(steps, piece, number)) {
-            Ok(id) => id,
+    if !steps.stale_tokens.get() {
+        let token = format!("{}-{}", steps.order.restore_id, piece.snapshot_id);
+        match steps.ec2.create_volume(&new_volume(steps, piece, token)) {
+            Ok(id) => {
+                undo.made(&id);
+                if is_shown(steps, &id)? {
+                    return Ok(id);
+                }
+                undo.gone(&id);
+            }
             // A restore that was undone asked for a volume of another kind under this token.
-            Err(error) if error.code() == Some("IdempotentParameterMismatch") => continue,
+            Err(error) if error.code() == Some("IdempotentParameterMismatch") => {}
             Err(error) => return Err(error),
-        };
-        undo.made(&id);
-        // The token of a restore that was undone stands for a volume that is deleted.
-        if !is_deleted(steps, &id)? {
-            return Ok(id);
         }
+        steps.stale_tokens.set(true);
     }
-    Err(EbsError::Restore(format!(
-        "EC2 gives only deleted volumes for snapshot \"{}\"; give another restore_id",
-        piece.snapshot_id
-    )))
+    let id = steps.ec2.create_volume(&new_volume(steps, piece, fresh_token(piece)))?;
+    undo.made(&id);
+    Ok(id)
 }
 
-fn new_volume(steps: &Steps<'_>, piece: &Piece, number: u32) -> NewVolume {
+/// A token of this run only. The one that all runs share finds the volume of a run that was killed before it was shown;
+/// but EC2 goes on answering a token with the volume that it stood for, also when an undo has deleted that.
+fn fresh_token(piece: &Piece) -> String {
+    let now = chrono::Utc::now().timestamp_micros();
+    format!("{}-{now:x}-{:x}", piece.snapshot_id, std::process::id())
+}
+
+fn new_volume(steps: &Steps<'_>, piece: &Piece, client_token: String) -> NewVolume {
     let order = steps.order;
     let mut tags: Tags = order.like.tags.clone();
     // Only a restore that is whole has it.
@@ -59,15 +68,22 @@ fn new_volume(steps: &Steps<'_>, piece: &Piece, number: u32) -> NewVolume {
     NewVolume {
         snapshot_id: piece.snapshot_id.clone(),
         zone: order.zone.clone(),
-        client_token: format!("{}-{}-{number}", order.restore_id, piece.snapshot_id),
+        client_token,
         tags,
         ..wishes::like(&order.like, &piece.was)
     }
 }
 
-fn is_deleted(steps: &Steps<'_>, id: &str) -> Result<bool, EbsError> {
-    let found = steps.ec2.volume(id)?;
-    Ok(found.is_some_and(|volume| is_going(&volume)))
+/// Whether the volume is there. One that is deleted is shown as such for a while, and then no more.
+fn is_shown(steps: &Steps<'_>, id: &str) -> Result<bool, EbsError> {
+    let begun = Instant::now();
+    loop {
+        match steps.ec2.volume(id)? {
+            Some(volume) => return Ok(!is_going(&volume)),
+            None if begun.elapsed() >= SHOWN.min(steps.order.patience) => return Ok(false),
+            None => steps.ec2.wait(super::LOOK_EVERY),
+        }
+    }
 }
 
 /// Whether a volume is deleted, or about to be.

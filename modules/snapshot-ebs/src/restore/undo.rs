@@ -56,6 +56,11 @@ impl<'a> Undo<'a> {
         }
     }
 
+    /// The volume is gone. Should it turn up after all, its tags tell.
+    pub(super) fn gone(&mut self, volume: &str) {
+        self.made.retain(|id| id != volume);
+    }
+
     pub(super) fn directory(&mut self, path: &Path) {
         self.directories.push(path.to_path_buf());
     }
