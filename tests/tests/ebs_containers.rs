@@ -120,7 +120,7 @@ fn a_container_that_is_restarted_while_ec2_keeps_waiting_ends_the_snapshot() {
     }
     let volumes = Volumes::start();
     let (mut scene, _) = scene(&volumes, 16);
-    scene.server.announce_log("terminating connection due to administrator command");
+    scene.server.announce_log("terminating connection");
     let _ = scene.start("b1", &json!({}));
     let _ = volumes.ec2().on("CreateSnapshots").fail_times(1000, "RequestLimitExceeded");
     let options =

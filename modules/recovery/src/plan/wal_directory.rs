@@ -63,16 +63,17 @@ fn unused(path: &Path, data: &Path, manifest: &BackupManifest) -> Result<(), Str
     }
 }
 
-/// Whether this is a server, whose working directory is its data directory, and writes its WAL there. In a container
-/// its links lead through its own root, not through ours.
+/// Whether this process, if it is a server, whose working directory is its data directory, writes its WAL there. In a
+/// container its links lead through its own root, not through ours.
 fn is_wal_of_process(pid: i32, path: &Path) -> bool {
     let working = PathBuf::from(format!("/proc/{pid}/cwd"));
-    if !working.join("postmaster.pid").exists() {
-        return false;
-    }
     let inside = || {
+        let seen = fs::read_link(&working).ok()?;
+        // of a process that is only in a chroot the kernel tells the path as it is outside
+        let root = fs::read_link(format!("/proc/{pid}/root")).ok()?;
+        let below = seen.strip_prefix(&root).unwrap_or(&seen);
         let process = host::Process::find(pid).ok()?;
-        let resolved = process.resolve(&fs::read_link(&working).ok()?.join("pg_wal")).ok()?;
+        let resolved = process.resolve(&Path::new("/").join(below).join("pg_wal")).ok()?;
         identity(&process.reach(&resolved))
     };
     let own = identity(path);
