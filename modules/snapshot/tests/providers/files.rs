@@ -483,8 +483,9 @@ fn a_tree_is_copied_into_an_empty_directory_only_and_given_its_owner() {
     let lost = || Err("lost".to_owned());
     let started = Instant::now();
     let result = copy_tree(&cluster.data, &target, &options, &lost);
-    // A very quick machine may be done before the watch is asked.
-    if started.elapsed() > Duration::from_millis(600) || result.is_err() {
+    // A quick machine may be done before the watch is asked, and a busy one ask late; that it is asked at all is
+    // another test's to prove.
+    if started.elapsed() > Duration::from_secs(5) || result.is_err() {
         assert_eq!(result.unwrap_err().to_string(), "the copying was stopped: lost");
         assert!(tree(&target).is_empty());
     }
