@@ -133,7 +133,8 @@ attributes:
   idempotent:
     support: full
 notes:
-  - A file system over several volumes (LVM, md, btrfs) is refused. Attach volumes made from the snapshots by hand, assemble and mount them, and go on with M(backstay.postgresql.cluster_restore).
+  - A file system over several volumes (LVM, md, btrfs) is refused. Attach volumes made from the snapshots by hand, assemble and mount them,
+    and go on with M(backstay.postgresql.cluster_restore).
   - Needs root on the target (C(become=true)), and the policy C(aws/iam-restore.json) of this collection.
   - Nothing is written to C(/etc/fstab). RV(ignore:filesystems) has what it takes.
 seealso:
@@ -278,7 +279,9 @@ mount_points:
   returned: when O(state=absent)
   sample: [/srv/restored]
 restored_before:
-  description: Whether an earlier run had finished this restore. Somebody may have written to the volumes since, so a playbook should not remove them when a later step fails.
+  description:
+    - Whether an earlier run had finished this restore.
+    - Somebody may have written to the volumes since, so a playbook should not remove them when a later step fails.
   type: bool
   returned: when O(state=present), not in check mode
   sample: false
