@@ -13,8 +13,12 @@ pub(crate) const BACKSTAY: Executable = Executable {
     name: "backstay",
     modules: MODULES,
     commands: &[
-        (session::KEEPER_COMMAND, || u8::from(session::run_keeper(false).is_err())),
-        (session::DETACH_COMMAND, || u8::from(session::run_keeper(true).is_err())),
+        (session::KEEPER_COMMAND, |_| u8::from(session::run_keeper(false).is_err())),
+        (session::DETACH_COMMAND, |_| u8::from(session::run_keeper(true).is_err())),
+        (sandbox::BUILD_COMMAND, |_| sandbox::run_builder()),
+        (sandbox::INIT_COMMAND, sandbox::run_init),
+        (sandbox::SWEEP_COMMAND, sandbox::run_sweeper),
+        (sandbox::ASK_COMMAND, sandbox::run_ask),
     ],
 };
 

@@ -37,7 +37,7 @@ pub mod waldump;
 
 pub use backup_label::{BackupFrom, BackupLabel, BackupLabelFile};
 pub use conf::conf_quote;
-pub use control_file::{ControlFile, DbState};
+pub use control_file::{ControlFile, DbState, RecoveryLimits};
 pub use entrance::Entrance;
 pub use error::PgTypeError;
 pub use login::{Endpoint, Login, LoginError, LoginOptions, SslMode};
