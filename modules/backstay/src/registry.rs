@@ -4,8 +4,8 @@ use ansible::task;
 use frame::{Executable, Module};
 
 use crate::modules::{
-    backup_abort, backup_info, backup_start, backup_stop, cluster_restore, snapshot_create,
-    volume_info, wal_fetch,
+    backup_abort, backup_info, backup_start, backup_stop, backup_verify, cluster_restore,
+    snapshot_create, volume_info, wal_fetch,
 };
 
 /// This executable.
@@ -47,6 +47,12 @@ pub(crate) const MODULES: &[Module] = &[
         changes: true,
         options: backup_stop::options,
         run: task::run::<backup_stop::BackupStop>,
+    },
+    Module {
+        name: "backup_verify",
+        changes: true,
+        options: backup_verify::options,
+        run: task::run::<backup_verify::BackupVerify>,
     },
     Module {
         name: "cluster_restore",

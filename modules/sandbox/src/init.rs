@@ -16,8 +16,8 @@ use nix::unistd::Pid;
 use program::{Cause, Program};
 
 use crate::order::RunAs;
-use crate::privileges;
 use crate::protocol::{Answer, Ran, Request, ServerState, say};
+use crate::{change, privileges};
 
 /// What process 1 waits for.
 enum Event {
@@ -125,6 +125,7 @@ impl Server {
                 });
             }
             Request::Read { path, limit } => say(&read(&path, limit)),
+            Request::Change(changes) => say(&change::all(&changes)),
             Request::Keep => {}
         }
     }

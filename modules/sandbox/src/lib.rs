@@ -19,6 +19,7 @@
 mod answers;
 mod ask;
 mod builder;
+mod change;
 mod closing;
 mod error;
 mod init;
@@ -37,7 +38,7 @@ pub use error::SandboxError;
 pub use init::run as run_init;
 pub use order::{Bind, Isolation, Order, Overlay, RunAs};
 pub use place::Place;
-pub use protocol::{Ran, ServerState};
+pub use protocol::{Change, Ran, ServerState};
 pub use running::{Command, Sandbox};
 pub use sweeper::run as run_sweeper;
 

@@ -17,10 +17,47 @@ pub(crate) enum Request {
     Signal(i32),
     /// Run a program to its end.
     Run { program: PathBuf, args: Vec<String>, seconds: Option<u64> },
+    /// Change files, in this order.
+    Change(Vec<Change>),
     /// The content of a file, at most so many bytes.
     Read { path: PathBuf, limit: u64 },
     /// Live on when the caller is gone, as long as the long-running program does.
     Keep,
+}
+
+/// One change of the files inside, made as the programs' user: what a copy holds cannot lead it out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Change {
+    /// Removes a file, a link or a directory with all that is in it; nothing to remove is no error.
+    Remove(PathBuf),
+    /// Removes all that is in a directory; a link to one, or nothing, becomes an empty directory.
+    Empty(PathBuf),
+    /// Removes the symbolic links that are directly in a directory.
+    Unlink(PathBuf),
+    /// Makes a symbolic link.
+    Link {
+        /// The link.
+        at: PathBuf,
+        /// Where it points to.
+        to: PathBuf,
+    },
+    /// Writes a file, from its beginning, with mode 0600.
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// Its content.
+        bytes: Vec<u8>,
+    },
+    /// Writes over a part of a file that is there.
+    Overwrite {
+        /// The file.
+        path: PathBuf,
+        /// Where the bytes go.
+        offset: u64,
+        /// The bytes.
+        bytes: Vec<u8>,
+    },
 }
 
 /// What the long-running program does.

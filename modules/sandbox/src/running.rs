@@ -12,7 +12,7 @@ use nix::unistd::geteuid;
 
 use crate::builder::Job;
 use crate::order::{Isolation, Order};
-use crate::protocol::{Answer, Ran, Request, ServerState};
+use crate::protocol::{Answer, Change, Ran, Request, ServerState};
 use crate::{BUILD_COMMAND, Place, SandboxError};
 
 /// Building takes milliseconds; a host that swaps gets this long.
@@ -157,6 +157,14 @@ impl Sandbox {
             }
             other => Err(unexpected(&other)),
         }
+    }
+
+    /// Changes files inside, as the programs' user.
+    ///
+    /// # Errors
+    /// [`SandboxError::Inside`] naming the first that could not be changed; [`SandboxError::Lost`].
+    pub fn change(&mut self, changes: Vec<Change>) -> Result<(), SandboxError> {
+        self.done(&Request::Change(changes), "change files")
     }
 
     /// The first `limit` bytes of a file, by its path inside, read as the programs' user.
