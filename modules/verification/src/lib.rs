@@ -1,6 +1,7 @@
 //! Proving a backup: it is restored in a sandbox, started, asked, timed and torn down, and a report says what was proved,
 //! what was not, and how long a recovery takes.
 
+pub mod checks;
 mod report;
 
 pub use report::{
