@@ -50,7 +50,10 @@ pub use recovery_target::{
 };
 pub use segment_name::WalSegmentName;
 pub use segment_size::WalSegmentSize;
-pub use server::{Archiver, BackupStop, Facts, Identity, Privileges, RecoveryProgress, Server};
+pub use server::{
+    Answer, Archiver, BackupStop, CollationChange, Counted, Database, Extension, Facts, Horizon,
+    Identity, Library, Privileges, RecoveryEnd, RecoveryProgress, Server, Table,
+};
 pub use server_error::{Cause, ServerError};
 pub use server_file::ServerFileError;
 pub use slot::SlotName;

@@ -184,6 +184,12 @@ impl MajorVersion {
         self >= Self::V14
     }
 
+    /// Whether a database records the version of its default collation.
+    #[must_use]
+    pub fn has_database_collation_version(self) -> bool {
+        self >= Self::V15
+    }
+
     /// Whether the server summarises WAL for incremental backups (`summarize_wal`, `pg_wal/summaries`).
     #[must_use]
     pub fn has_wal_summaries(self) -> bool {
@@ -354,6 +360,10 @@ mod tests {
         assert_eq!(row(MajorVersion::V17), ("pg_backup_start", "pg_backup_stop", true, true, true));
         assert!(
             !MajorVersion::V14.has_checkpoint_role() && MajorVersion::V15.has_checkpoint_role()
+        );
+        assert!(
+            !MajorVersion::V14.has_database_collation_version()
+                && MajorVersion::V15.has_database_collation_version()
         );
         assert!(!MajorVersion::V16.has_wal_summaries() && MajorVersion::V17.has_wal_summaries());
         assert!(

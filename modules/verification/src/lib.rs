@@ -20,6 +20,7 @@ mod materialise;
 mod plan;
 mod programs;
 mod recovering;
+pub mod checks;
 mod report;
 mod request;
 mod server_log;

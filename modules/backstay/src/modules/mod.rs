@@ -9,6 +9,7 @@ pub(crate) mod backup_verify;
 pub(crate) mod cluster_restore;
 pub(crate) mod snapshot_create;
 mod start;
+mod stop;
 #[cfg(test)]
 mod tests;
 pub(crate) mod volume_info;
