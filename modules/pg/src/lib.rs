@@ -52,7 +52,7 @@ pub use segment_name::WalSegmentName;
 pub use segment_size::WalSegmentSize;
 pub use server::{
     Answer, Archiver, BackupStop, CollationChange, Counted, Database, Extension, Facts, Horizon,
-    Identity, Library, Privileges, RecoveryEnd, RecoveryProgress, Server, Table,
+    Identity, Library, Privileges, RecoveryEnd, RecoveryProgress, Server, Table, TableFile,
 };
 pub use server_error::{Cause, ServerError};
 pub use server_file::ServerFileError;

@@ -27,7 +27,7 @@ pub use facts::{Facts, Identity};
 pub use health::{Archiver, Privileges};
 pub use progress::RecoveryProgress;
 pub use query::Answer;
-pub use restored::{CollationChange, Database, Extension, Library, RecoveryEnd};
+pub use restored::{CollationChange, Database, Extension, Library, RecoveryEnd, TableFile};
 
 /// A connection to a server of a supported version, ready for a backup.
 pub struct Server {

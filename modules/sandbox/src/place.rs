@@ -68,6 +68,12 @@ impl Place {
         self.path.join(SHARED)
     }
 
+    /// Without isolation: where the programs find this executable.
+    #[must_use]
+    pub fn executable(&self) -> PathBuf {
+        self.path.join("executable")
+    }
+
     /// Removes the directory, by the sweeper, and returns when it is gone.
     ///
     /// # Errors

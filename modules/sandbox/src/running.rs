@@ -246,14 +246,18 @@ fn unexpected(answer: &Answer) -> SandboxError {
     lost(&format!("it answered something else: {answer:?}"))
 }
 
-/// This executable's file. Where it cannot be shown inside under its own name, a copy of it.
+/// This executable's file. Where the programs' user could not reach it, or it is gone, a copy of it.
 fn executable(isolation: Isolation, place: &Place) -> Result<PathBuf, SandboxError> {
     let own = std::env::current_exe().unwrap_or_default();
-    let out_of_reach = isolation == Isolation::UserNamespaces && geteuid().is_root();
-    if own.is_file() && !out_of_reach {
+    let in_reach = match isolation {
+        Isolation::Namespaces => true,
+        Isolation::UserNamespaces => !geteuid().is_root(),
+        Isolation::None => false,
+    };
+    if own.is_file() && in_reach {
         return Ok(own);
     }
-    let copy = place.path().join("executable");
+    let copy = place.executable();
     fs::copy("/proc/self/exe", &copy).map_err(SandboxError::io("copy ourselves to", &copy))?;
     Ok(copy)
 }

@@ -1,5 +1,6 @@
 //! The drill itself.
 
+mod ask;
 mod outcome;
 mod server;
 mod work;
@@ -16,7 +17,7 @@ use crate::ledger::{Found, Ledger};
 use crate::material::{self, Directories, Files};
 use crate::materialise::{self, Made, Making};
 use crate::plan::DrillPlan;
-use crate::report::{Evidence, Level, Outcome, RecoveryTimes, Report, SandboxUsed};
+use crate::report::{Evidence, Level, RecoveryTimes, Report, SandboxUsed};
 use crate::request::Sandboxing;
 use crate::{VerificationError, plan};
 
@@ -50,7 +51,8 @@ pub(crate) struct Drill<'a> {
     pub(crate) evidence: Option<Evidence>,
     pub(crate) log: Vec<String>,
     pub(crate) kept: Option<Kept>,
-    began: Instant,
+    /// What the self-test has damaged.
+    damaged: Option<String>,
     unpacked: bool,
 }
 
@@ -78,7 +80,7 @@ pub fn hold(
         evidence: None,
         log: Vec::new(),
         kept: None,
-        began,
+        damaged: None,
         unpacked: false,
     };
     if let Files::Directories(directories) = drill.plan.material.files.clone() {
@@ -203,6 +205,6 @@ impl Drill<'_> {
     }
 
     fn failed(&self) -> bool {
-        self.ledger.checks.iter().any(|check| check.outcome == Outcome::Failed)
+        self.ledger.any_failed()
     }
 }

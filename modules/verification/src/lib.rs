@@ -9,6 +9,7 @@
 //! - The server runs on a configuration of ours and reaches nobody: no network, no socket but ours, no archive.
 //! - Everything it made goes away when it ends, however it ends: see [`sandbox`].
 
+mod checks;
 mod clone;
 mod drill;
 mod error;
@@ -20,12 +21,12 @@ mod materialise;
 mod plan;
 mod programs;
 mod recovering;
-pub mod checks;
 mod report;
 mod request;
 mod server_log;
 mod wal_source;
 
+pub use checks::{FreshnessQuery, UserQuery};
 pub use drill::{Held, Kept, hold};
 pub use error::VerificationError;
 pub use plan::{DrillPlan, plan};
@@ -36,7 +37,7 @@ pub use report::{
 pub use request::{Demand, Input, Mounted, Sandboxing, Way};
 
 /// The checks in the order in which a report lists them, each with the level that makes it.
-pub const CHECKS: [(&str, Level); 15] = [
+pub const CHECKS: [(&str, Level); 16] = [
     ("files", Level::Manifest),
     ("label", Level::Manifest),
     ("control_file", Level::Manifest),
@@ -52,6 +53,7 @@ pub const CHECKS: [(&str, Level); 15] = [
     ("dump", Level::Read),
     ("page_checksums", Level::Read),
     ("indexes", Level::Full),
+    ("self_test", Level::Recover),
 ];
 
 /// An error with its causes, as one phrase.

@@ -60,14 +60,6 @@ pub(crate) struct Material {
 }
 
 impl Material {
-    /// A name for it in messages.
-    pub(crate) fn name(&self) -> String {
-        match (&self.subject.cluster, &self.subject.backup_id) {
-            (Some(cluster), Some(id)) => format!("{cluster}/{id}"),
-            _ => self.subject.path.display().to_string(),
-        }
-    }
-
     /// The files of WAL in the backup's folder, by their names.
     pub(crate) fn wal_entries(&self) -> BTreeMap<String, FileEntry> {
         let files = self.ours.iter().flat_map(|ours| &ours.backup.manifest().files);

@@ -43,6 +43,13 @@ impl DrillPlan {
 pub fn plan(demand: &Demand) -> Result<DrillPlan, VerificationError> {
     let material = material::find(&demand.input)?;
     check_way(demand, &material)?;
+    if demand.self_test && demand.level == Level::Manifest {
+        let problem = "at level manifest nothing is copied that could be damaged: give level recover, read or full";
+        return Err(VerificationError::Invalid {
+            option: "self_test",
+            problem: problem.to_owned(),
+        });
+    }
     let run_as = run_as(demand, &material)?;
     let bin_dir = match material.major {
         Some(major) if demand.level > Level::Manifest => Some(programs(demand, major)?),

@@ -35,7 +35,8 @@ impl Programs<'_> {
             runs.push(("pg_dump", format!("database \"{name}\""), arguments));
         }
         for (name, what, more) in runs {
-            let mut args = vec!["--file=/dev/null".to_owned(), "--no-password".to_owned()];
+            let mut args =
+                ["--file=/dev/null", "--no-sync", "--no-password"].map(str::to_owned).to_vec();
             args.extend(self.connection());
             args.extend(more);
             match self.run(name, args) {
@@ -72,7 +73,8 @@ impl Programs<'_> {
                 let message = if count == 0 {
                     format!("pg_checksums failed: {}", first_line(&ran))
                 } else {
-                    format!("{count} pages have a wrong checksum")
+                    let verb = if count == 1 { "page has" } else { "pages have" };
+                    format!("{count} {verb} a wrong checksum")
                 };
                 Found::failed(message).details(if count == 0 { lines(&ran) } else { wrong })
             }
@@ -100,11 +102,12 @@ impl Programs<'_> {
             ),
             Ok(ran) => {
                 let said: Vec<String> = ran.stdout.lines().map(str::to_owned).collect();
-                let first = said.iter().find(|line| !line.trim().is_empty()).cloned();
-                let message = first.unwrap_or_else(|| first_line(&ran));
+                // What is damaged, and below it how.
+                let words: Vec<&str> = said.iter().map(|line| line.trim()).take(2).collect();
+                let message = if words.is_empty() { first_line(&ran) } else { words.join(" ") };
                 let details: Vec<String> =
                     said.into_iter().chain(lines(&ran)).take(LINES).collect();
-                Found::failed(format!("pg_amcheck found: {}", message.trim())).details(details)
+                Found::failed(format!("pg_amcheck found: {message}")).details(details)
             }
             Err(found) => found,
         }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use repository::{BackupFolder, CompleteBackup};
 
 use crate::Level;
+use crate::checks::{FreshnessQuery, UserQuery};
 
 /// The backup.
 #[derive(Debug, Clone)]
@@ -90,6 +91,10 @@ pub struct Demand {
     pub max_age: Option<Duration>,
     /// How long recovery may take.
     pub max_recovery_time: Option<Duration>,
+    /// Questions of the user's own.
+    pub queries: Vec<UserQuery>,
+    /// Questions for the newest data.
+    pub freshness: Vec<FreshnessQuery>,
     /// How long recovery may make no progress.
     pub patience: Duration,
     /// How long the whole drill may take.

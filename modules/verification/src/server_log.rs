@@ -78,11 +78,6 @@ impl ServerLog {
             Some(line.get(at + severity.len()..)?.trim())
         })
     }
-
-    /// All of it.
-    pub(crate) fn lines(&self) -> &[String] {
-        &self.lines
-    }
 }
 
 impl Told {

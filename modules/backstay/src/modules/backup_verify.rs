@@ -46,6 +46,9 @@ pub(crate) fn options() -> Vec<OptionSpec> {
         OptionSpec::new("wait_timeout", Kind::Int).default(Default::Int(300)),
         OptionSpec::new("timeout", Kind::Int).default(Default::Int(0)),
         OptionSpec::new("jobs", Kind::Int),
+        OptionSpec::new("queries", Kind::DictList),
+        OptionSpec::new("freshness", Kind::DictList),
+        OptionSpec::new("self_test", Kind::Bool).default(Default::Bool(false)),
         OptionSpec::new("report_only", Kind::Bool).default(Default::Bool(false)),
         OptionSpec::new("keep", Kind::Bool).default(Default::Bool(false)),
     ])
@@ -96,7 +99,9 @@ impl Task for BackupVerify {
                 .filter(|seconds| *seconds > 0)
                 .map(Duration::from_secs),
             jobs: snapshot_create::jobs(options)?,
-            self_test: false,
+            queries: options.structure("queries")?.unwrap_or_default(),
+            freshness: options.structure("freshness")?.unwrap_or_default(),
+            self_test: options.truth("self_test"),
             keep: options.truth("keep"),
         };
         Ok(BackupVerify { demand, report_only: options.truth("report_only") })
@@ -127,18 +132,30 @@ impl BackupVerify {
             values.insert("psql".into(), json!(psql));
             values.insert("sandbox_pid".into(), json!(kept.pid));
         }
-        let failed = report.with(Outcome::Failed).next();
-        match failed {
-            Some(check) if !self.report_only => {
-                let text =
-                    format!("the backup failed the drill: {}: {}", check.name, check.message);
-                let mut failure = Failure::new("verification_failed", text);
-                failure.values = values;
-                Err(failure)
-            }
-            _ => Ok(Returns { values, changed: false, ..Returns::default() }),
+        if report.verdict == Verdict::Passed || self.report_only {
+            return Ok(Returns { values, changed: false, ..Returns::default() });
         }
+        let mut failure = Failure::new("verification_failed", what_failed(report));
+        failure.values = values;
+        Err(failure)
     }
+}
+
+/// The first check that failed, and how many more did.
+fn what_failed(report: &Report) -> String {
+    if report.self_test {
+        let own = report.checks.iter().find(|check| check.name == "self_test");
+        let message = own.map_or("it did not come so far", |check| check.message.as_str());
+        return format!("the self-test failed: {message}");
+    }
+    let mut failed = report.with(Outcome::Failed);
+    let first = failed.next().map(|check| format!("{}: {}", check.name, check.message));
+    let more = match failed.count() {
+        0 => String::new(),
+        1 => " (and 1 check more)".to_owned(),
+        number => format!(" (and {number} checks more)"),
+    };
+    format!("the backup failed the drill: {}{more}", first.unwrap_or_default())
 }
 
 fn explain(error: &VerificationError) -> Failure {

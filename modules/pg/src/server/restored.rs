@@ -277,3 +277,45 @@ fn recovery_end(row: &Row, doing: &'static str) -> Result<RecoveryEnd, ServerErr
         data_checksums: get(row, 11, doing)?,
     })
 }
+
+/// A table and its file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TableFile {
+    /// Its name, qualified by its schema, quoted as SQL needs it.
+    pub name: String,
+    /// Its main file below the data directory: `base/5/16384`.
+    pub path: String,
+    /// Whether it is none of the system's.
+    pub of_users: bool,
+}
+
+impl Server {
+    /// The largest permanent table of this database that has a page, users' tables before the system's.
+    ///
+    /// # Errors
+    /// When the connection is lost.
+    pub fn largest_table(&mut self) -> Result<Option<TableFile>, ServerError> {
+        let doing = "look for the largest table";
+        let row = self
+            .client
+            .query_opt(
+                "SELECT pg_catalog.format('%I.%I', n.nspname, c.relname), pg_catalog.pg_relation_filepath(c.oid), \
+                        n.nspname NOT IN ('pg_catalog', 'information_schema') AS of_users \
+                 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+                 WHERE c.relkind = 'r' AND c.relpersistence = 'p' AND n.nspname <> 'pg_toast' \
+                   AND pg_catalog.pg_relation_size(c.oid) > 0 \
+                   AND (n.nspname <> 'pg_catalog' OR c.relname = 'pg_rewrite') \
+                 ORDER BY of_users DESC, pg_catalog.pg_relation_size(c.oid) DESC LIMIT 1",
+                &[],
+            )
+            .map_err(ServerError::statement(doing))?;
+        row.map(|row| {
+            Ok(TableFile {
+                name: get(&row, 0, doing)?,
+                path: get(&row, 1, doing)?,
+                of_users: get(&row, 2, doing)?,
+            })
+        })
+        .transpose()
+    }
+}

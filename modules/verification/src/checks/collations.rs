@@ -10,7 +10,7 @@ const NAMED: usize = 10;
 
 /// Compares the recorded versions of collations with those of this host. A difference is a finding: indexes on text may
 /// be out of order here, and will be wherever the host is like this one.
-pub fn collations(connect: &Connect) -> Check {
+pub(crate) fn collations(connect: &Connect) -> Check {
     let mut work = Work::begin("collations");
     let asked = connect(FIRST).and_then(|mut server| server.changed_databases());
     let (changed, recorded) = match asked {

@@ -5,7 +5,7 @@ use crate::report::{Check, Outcome};
 
 /// Connects to every database that accepts connections. That reads the catalogues a session begins with, and finds a
 /// locale that this host does not have.
-pub fn databases(connect: &Connect) -> Check {
+pub(crate) fn databases(connect: &Connect) -> Check {
     let mut work = Work::begin("databases");
     let all = match connect(FIRST).and_then(|mut server| server.databases()) {
         Ok(all) => all,

@@ -25,7 +25,7 @@ pub struct FreshnessQuery {
 /// Compares the age of the newest data with `limit`. The newest is the last commit that was replayed, or what one of
 /// the queries returns, whichever is later: a database that nobody wrote to for a day has an old last commit, one that
 /// only a job writes to has a young one.
-pub fn max_age(
+pub(crate) fn max_age(
     connect: &Connect,
     last_commit: Option<DateTime<Utc>>,
     freshness: &[FreshnessQuery],

@@ -20,7 +20,7 @@ struct Needs {
 
 /// Looks for the files of every extension, and loads every library that functions are in. What is missing is a finding:
 /// it is this host that lacks it, not the backup.
-pub fn libraries(connect: &Connect) -> Check {
+pub(crate) fn libraries(connect: &Connect) -> Check {
     let mut work = Work::begin("libraries");
     let databases = match connectable(connect) {
         Ok(databases) => databases,

@@ -20,17 +20,17 @@ use pg::{Server, ServerError};
 
 use crate::report::{Check, Finding, Outcome};
 
-pub use collations::collations;
-pub use databases::databases;
+pub(crate) use collations::collations;
+pub(crate) use databases::databases;
 pub use freshness::FreshnessQuery;
-pub use freshness::max_age;
-pub use libraries::libraries;
+pub(crate) use freshness::max_age;
+pub(crate) use libraries::libraries;
 pub use queries::UserQuery;
-pub use queries::queries;
-pub use row_counts::row_counts;
+pub(crate) use queries::queries;
+pub(crate) use row_counts::row_counts;
 
 /// Connects to the recovered server's database of this name, as a superuser.
-pub type Connect<'a> = dyn Fn(&str) -> Result<Server, ServerError> + 'a;
+pub(crate) type Connect<'a> = dyn Fn(&str) -> Result<Server, ServerError> + 'a;
 
 /// The database that every cluster has, unless somebody dropped it.
 const FIRST: &str = "postgres";

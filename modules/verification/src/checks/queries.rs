@@ -38,7 +38,7 @@ pub struct UserQuery {
 
 /// Runs the user's queries, each in a read-only transaction and for at most `timeout`. One without an expectation must
 /// return at least one row.
-pub fn queries(connect: &Connect, queries: &[UserQuery], timeout: Duration) -> Check {
+pub(crate) fn queries(connect: &Connect, queries: &[UserQuery], timeout: Duration) -> Check {
     let mut work = Work::begin("queries");
     if queries.is_empty() {
         return work.end(Outcome::Skipped, "no queries were given".into());

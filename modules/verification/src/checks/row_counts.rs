@@ -23,7 +23,11 @@ struct Score {
 
 /// Compares every recorded table with the restored one. `replayed` is where recovery ended: only up to where the rows
 /// were counted must they all be there.
-pub fn row_counts(connect: &Connect, recorded: Option<&RowCounts>, replayed: Option<Lsn>) -> Check {
+pub(crate) fn row_counts(
+    connect: &Connect,
+    recorded: Option<&RowCounts>,
+    replayed: Option<Lsn>,
+) -> Check {
     let mut work = Work::begin("row_counts");
     let Some(recorded) = recorded else {
         let text = "no row counts were recorded when the backup was taken: give backup_stop row_counts: exact";

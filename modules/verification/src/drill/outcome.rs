@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 
 use super::{Drill, Held};
 use crate::CHECKS;
-use crate::report::{Materialized, Report, Verdict};
+use crate::report::{Materialized, Outcome, Report, Verdict};
 
 impl Drill<'_> {
     /// Closes the book: names what was not checked, and says what it came to.
@@ -14,10 +14,11 @@ impl Drill<'_> {
         materialized: Option<Materialized>,
         cleared: Vec<std::path::PathBuf>,
     ) -> Held {
+        self.judge_self_test();
         self.name_what_was_not_checked();
         let place = |name: &str| CHECKS.iter().position(|(known, _)| *known == name);
         self.ledger.checks.sort_by_key(|check| place(&check.name));
-        let verdict = if self.failed() { Verdict::Failed } else { Verdict::Passed };
+        let verdict = if self.is_bad() { Verdict::Failed } else { Verdict::Passed };
         let (evidence, recovery) = (self.evidence.take(), self.recovery.take());
         let report = Report {
             schema: Report::SCHEMA,
@@ -42,11 +43,20 @@ impl Drill<'_> {
         Held { report, kept: self.kept, cleared }
     }
 
+    /// A self-test is good when the damage was found; only its own check counts.
+    fn is_bad(&self) -> bool {
+        if !self.plan.demand.self_test {
+            return self.failed();
+        }
+        let own = self.ledger.checks.iter().find(|check| check.name == "self_test");
+        own.is_none_or(|check| check.outcome != Outcome::Ok)
+    }
+
     /// A check that was not made must be named: nobody may take it for passed.
     fn name_what_was_not_checked(&mut self) {
         let asked = self.plan.demand.level;
         for (name, level) in CHECKS {
-            if self.ledger.has(name) {
+            if self.ledger.has(name) || (name == "self_test" && !self.plan.demand.self_test) {
                 continue;
             }
             let reason = if level > asked {

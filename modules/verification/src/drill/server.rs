@@ -6,10 +6,9 @@ use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, Utc};
-use nix::sys::signal::Signal;
 use pg::{ControlFile, Endpoint, Login, LoginOptions, MajorVersion, Server};
 use sandbox::{
-    Answered, Answers, Bind, Isolation, Order, Place, Sandbox, SandboxError, ServerState,
+    Answered, Answers, Bind, Change, Isolation, Order, Place, Sandbox, SandboxError, ServerState,
 };
 
 use super::{Drill, Kept};
@@ -18,10 +17,10 @@ use crate::clone::{self, CONFIG_INSIDE, Configuration, Inside, LOG, WAL_SOCKET};
 use crate::ledger::Found;
 use crate::materialise::Made;
 use crate::recovering::{Ended, Recovering};
-use crate::report::{Evidence, Outcome, RecoveryTimes, SandboxUsed};
+use crate::report::{Evidence, Level, Outcome, RecoveryTimes, SandboxUsed};
 use crate::request::Sandboxing;
 use crate::server_log::ServerLog;
-use crate::wal_source;
+use crate::wal_source::{self, Wal};
 
 /// All that belongs to the sandbox's server.
 pub(super) struct Running {
@@ -110,12 +109,13 @@ impl Drill<'_> {
         let answers = Answers::listen(
             &place.shared().join(WAL_SOCKET),
             self.plan.run_as,
-            wal_source::source(
-                material.wal_entries(),
+            wal_source::source(Wal {
+                own: material.wal_entries(),
                 folder,
-                demand.restore_command.clone(),
-                place.path().to_path_buf(),
-            ),
+                command: demand.restore_command.clone(),
+                scratch: place.path().to_path_buf(),
+                damaged: self.damages_wal(),
+            }),
         )?;
         let label = match &material.ours {
             Some(ours) => Some(ours.folder.get(ours.backup.label())?),
@@ -123,10 +123,40 @@ impl Drill<'_> {
         };
         let mut sandbox = self.open(place, made, &config, &bin_dir)?;
         sandbox.change(clone::changes(&inside, label.as_deref()))?;
+        if self.damages_wal() {
+            self.damage_wal(&mut sandbox, &inside, made)?;
+        }
         let shared = place.shared();
         let directory = File::open(&shared).map_err(VerificationError::io("open", &shared))?;
         let log = ServerLog::new(shared.join(LOG));
         Ok(Running { sandbox, inside, log, answers, bin_dir, shared, directory })
+    }
+
+    /// At level recover the self-test damages the WAL that recovery begins with.
+    fn damages_wal(&self) -> bool {
+        self.plan.demand.self_test && self.plan.demand.level == Level::Recover
+    }
+
+    /// Of a backup that holds its own WAL. What is fetched is damaged on its way.
+    fn damage_wal(
+        &mut self,
+        sandbox: &mut Sandbox,
+        inside: &Inside,
+        made: &Made,
+    ) -> Result<(), SandboxError> {
+        self.damaged = Some("the first WAL segment".to_owned());
+        let mut names: Vec<_> = std::fs::read_dir(made.data.join("pg_wal"))
+            .into_iter()
+            .flatten()
+            .flatten()
+            .filter_map(|entry| entry.file_name().into_string().ok())
+            .filter(|name| name.parse::<pg::WalSegmentName>().is_ok())
+            .collect();
+        names.sort();
+        let Some(first) = names.first().filter(|_| self.plan.material.ours.is_none()) else {
+            return Ok(());
+        };
+        sandbox.change(vec![Change::Remove(inside.data.join("pg_wal").join(first))])
     }
 
     fn open(
@@ -225,20 +255,21 @@ impl Drill<'_> {
             Ok(_) => {}
             Err(problem) => return Found::failed(problem),
         }
-        let progress = self
-            .connect(running, None)
-            .and_then(|mut server| server.recovery_progress())
+        let end = self
+            .connect(running, "postgres")
+            .and_then(|mut server| server.recovery_end())
             .map_err(|error| crate::chain(&error));
-        let replayed = match progress {
-            Ok(progress) if progress.in_recovery => {
+        let end = match end {
+            Ok(end) if end.in_recovery => {
                 return Found::failed("the server says that it is still in recovery");
             }
-            Ok(progress) => progress.replay_lsn,
+            Ok(end) => end,
             Err(problem) => {
                 return Found::failed(format!("the server could not be asked: {problem}"));
             }
         };
-        self.note_evidence(running, replayed);
+        let replayed = end.replay_lsn;
+        self.note_evidence(running, &end);
         let stop = self.plan.material.subject.stop_lsn;
         if let Some((replayed, stop)) = replayed.zip(stop).filter(|(at, stop)| at < stop) {
             return Found::failed(format!(
@@ -248,15 +279,6 @@ impl Drill<'_> {
         let at = at.map_or_else(String::new, |at| format!(" at {at}"));
         let end = replayed.map_or_else(String::new, |lsn| format!(", replayed to {lsn}"));
         Found::ok(format!("consistent{at}, end of the backup replayed{end}"))
-    }
-
-    /// A connection to the sandbox's server; to a database, or to whichever takes one.
-    pub(super) fn connect(
-        &self,
-        running: &Running,
-        database: Option<&str>,
-    ) -> Result<Server, pg::ServerError> {
-        connect(&running.directory, &self.plan.demand.login_user, database)
     }
 
     fn note_times(&mut self, running: &Running, started: DateTime<Utc>, seconds: f64) {
@@ -278,8 +300,9 @@ impl Drill<'_> {
         self.recovery = Some(RecoveryTimes { materialise, consistent, replay, ready, total });
     }
 
-    fn note_evidence(&mut self, running: &Running, replay_lsn: Option<pg::Lsn>) {
-        let last_commit = running.log.told.last_commit;
+    fn note_evidence(&mut self, running: &Running, end: &pg::RecoveryEnd) {
+        let last_commit = end.last_transaction.or(running.log.told.last_commit);
+        let replay_lsn = end.replay_lsn;
         let newest = last_commit.or(self.plan.material.subject.stop_time);
         let segments = running.answers.so_far().found.len();
         self.evidence = Some(Evidence {
@@ -290,11 +313,6 @@ impl Drill<'_> {
             wal_segments: u64::try_from(segments).unwrap_or(u64::MAX),
         });
     }
-
-    fn ask(&mut self, running: &mut Running) {
-        let _ = running;
-        let _ = Signal::SIGINT;
-    }
 }
 
 /// Connects through the directory that is held open, after a look at what is there: what runs inside may have put a link
@@ -302,7 +320,7 @@ impl Drill<'_> {
 pub(super) fn connect(
     directory: &File,
     user: &str,
-    database: Option<&str>,
+    database: &str,
 ) -> Result<Server, pg::ServerError> {
     let path = PathBuf::from(format!("/proc/self/fd/{}", directory.as_raw_fd()));
     let socket = path.join(".s.PGSQL.5432");
@@ -310,7 +328,7 @@ pub(super) fn connect(
         std::fs::symlink_metadata(&socket).is_ok_and(|found| found.file_type().is_socket());
     let options = LoginOptions {
         user: Some(user.to_owned()),
-        database: Some(database.unwrap_or("postgres").to_owned()),
+        database: Some(database.to_owned()),
         port: Some(5432),
         unix_socket: Some(if is_socket { path.clone() } else { PathBuf::from("/nonexistent") }),
         ..LoginOptions::default()
@@ -318,13 +336,7 @@ pub(super) fn connect(
     let mut login = Login::resolve(options, &|_| None)?;
     login.endpoint = Endpoint::Socket(path);
     login.connect_timeout = 30;
-    let first = Server::connect(&login, "backstay backup_verify");
-    if database.is_some() || first.is_ok() {
-        return first;
-    }
-    // Not every cluster has a database "postgres".
-    login.database = "template1".to_owned();
-    Server::connect(&login, "backstay backup_verify").or(first)
+    Server::connect(&login, "backstay backup_verify")
 }
 
 fn died(log: &mut ServerLog, status: i32, answered: &Answered) -> Found {
@@ -358,6 +370,6 @@ fn on_the_host(made: &Made, place: &Place, config: &Path) -> Inside {
         tablespaces: made.tablespaces.clone(),
         config: config.to_path_buf(),
         shared: place.shared(),
-        executable: std::env::current_exe().unwrap_or_default(),
+        executable: place.executable(),
     }
 }
