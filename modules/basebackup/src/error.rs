@@ -168,13 +168,14 @@ impl BasebackupError {
                 io::ErrorKind::NotFound => "file_not_found",
                 _ => "file_failed",
             },
-            Self::NotADirectory { .. } | Self::BothFormats { .. } | Self::TwoArchives { .. } => {
-                "invalid_argument"
-            }
+            Self::NotADirectory { .. }
+            | Self::BothFormats { .. }
+            | Self::TwoArchives { .. }
+            | Self::UnknownCompression { .. } => "invalid_argument",
             Self::NoBackup { .. } => "backup_not_found",
             Self::NotFinished { .. } => "backup_not_complete",
             Self::ManifestFile { source, .. } => source.kind(),
-            Self::UnknownCompression { .. } | Self::ManifestVersion { .. } => "unsupported_version",
+            Self::ManifestVersion { .. } => "unsupported_version",
             Self::NotRegular { .. } => "file_failed",
             Self::ManifestTooLarge { .. }
             | Self::ManifestCutOff

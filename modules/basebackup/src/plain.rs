@@ -48,7 +48,7 @@ pub fn check_plain(
     let read = fs::read_dir(check.data);
     let entries = read.map_err(BasebackupError::io("read directory", check.data))?;
     there.entries(entries, Path::new(""), check);
-    let There { files, unreadable, mut problems } = there;
+    let There { files, explained, mut problems } = there;
     let (mut count, mut bytes, mut to_read) = (0, 0_u64, Vec::new());
     for (path, expected) in manifest.files.iter().filter(|(path, _)| !is_ignored(path)) {
         match files.get(path) {
@@ -62,7 +62,7 @@ pub fn check_plain(
                     to_read.push(ToRead { path, at: &found.at, size: found.size, sum });
                 }
             }
-            None if unreadable.iter().any(|unreadable| path.starts_with(unreadable)) => {}
+            None if explained.iter().any(|explained| path.starts_with(explained)) => {}
             None => problems.push(Problem::Missing { path: path.clone() }),
         }
     }
@@ -129,8 +129,8 @@ struct Found {
 #[derive(Default)]
 struct There {
     files: BTreeMap<PathBuf, Found>,
-    /// Where more would be that could not be looked at.
-    unreadable: Vec<PathBuf>,
+    /// What there is a problem about already, with everything below: it is not missing besides.
+    explained: Vec<PathBuf>,
     problems: Vec<Problem>,
 }
 
@@ -172,6 +172,7 @@ impl There {
         }
         if !found.is_file() {
             let found = kind(found);
+            self.explained.push(path.to_path_buf());
             return self.problems.push(Problem::NotAFile { path: path.to_path_buf(), found });
         }
         match entry.metadata() {
@@ -184,7 +185,7 @@ impl There {
     }
 
     fn unreadable(&mut self, path: &Path, error: &io::Error) {
-        self.unreadable.push(path.to_path_buf());
+        self.explained.push(path.to_path_buf());
         let (path, reason) = (path.to_path_buf(), error.to_string());
         self.problems.push(Problem::Unreadable { path, reason });
     }
