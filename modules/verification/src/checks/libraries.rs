@@ -113,7 +113,7 @@ impl Needs {
                 format!("{more} of {} are not installed on this host", many(all.len(), "extension"))
             }
         };
-        let libraries = many(self.libraries.len(), "library").replace("librarys", "libraries");
+        let libraries = many(self.libraries.len(), "library");
         match self.missing_libraries.len() {
             0 if names.is_empty() && !self.libraries.is_empty() => {
                 message.push_str(&format!("; {libraries} can be loaded"));

@@ -113,7 +113,11 @@ fn listed(names: &[String]) -> String {
 
 /// `1 database`, `2 databases`.
 fn many(number: usize, one: &str) -> String {
-    if number == 1 { format!("1 {one}") } else { format!("{} {one}s", grouped(number as u64)) }
+    match (number, one.strip_suffix('y')) {
+        (1, _) => format!("1 {one}"),
+        (number, Some(stem)) => format!("{} {stem}ies", grouped(number as u64)),
+        (number, None) => format!("{} {one}s", grouped(number as u64)),
+    }
 }
 
 /// `1,000,080`: numbers of rows are compared by eye.

@@ -54,11 +54,11 @@ pub(crate) fn queries(connect: &Connect, queries: &[UserQuery], timeout: Duratio
     let failed = work.details.len();
     if failed == 0 {
         let verb = if queries.len() == 1 { "returns" } else { "return" };
-        let all = many(queries.len(), "query").replace("querys", "queries");
+        let all = many(queries.len(), "query");
         return work.end(Outcome::Ok, format!("{all} {verb} what is expected"));
     }
     let verb = if failed == 1 { "does" } else { "do" };
-    let all = many(queries.len(), "query").replace("querys", "queries");
+    let all = many(queries.len(), "query");
     work.end(Outcome::Failed, format!("{failed} of {all} {verb} not return what is expected"))
 }
 
