@@ -7,6 +7,8 @@ use crate::{Check, Finding, Level, Outcome, Report, Verdict};
 
 /// A details list of so many lines is shown without being asked for.
 const SHORT: usize = 3;
+/// More lines than these may be parted by the end of a page of paper.
+const LONG: usize = 12;
 
 /// Every check, by levels. The roles say what the elements are anyhow: on a phone the rows are laid out as grids, and
 /// some browsers then forget that it is a table.
@@ -57,7 +59,7 @@ fn row(check: &Check, number: usize) -> String {
         Outcome::Skipped => String::new(),
         Outcome::Ok | Outcome::Failed => duration(check.seconds),
     };
-    let long = if check.details.len() > SHORT { " long" } else { "" };
+    let long = if check.details.len() > LONG { " long" } else { "" };
     format!(
         "<tr role=\"row\" class=\"{class}{long}\"><td role=\"cell\" class=\"result\">{}{word}</td>\
          <th role=\"rowheader\" scope=\"row\"><code>{}</code> <span class=\"message\">{}</span>{}{}</th>\

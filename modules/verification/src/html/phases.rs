@@ -23,9 +23,7 @@ pub(super) fn section(report: &Report) -> String {
     let rows: String = report.phases.iter().map(|phase| row(phase, whole, &lines)).collect();
     let labels: String = lines
         .iter()
-        .map(|at| {
-            format!("<span style=\"left:{:.2}%\">{}</span>", at / whole * 100.0, duration(*at))
-        })
+        .map(|at| format!("<span style=\"left:{:.2}%\">{}</span>", at / whole * 100.0, tick(*at)))
         .collect();
     let table = format!(
         "<table class=\"phases\">\n<thead><tr><th scope=\"col\">Phase</th>\
@@ -35,6 +33,15 @@ pub(super) fn section(report: &Report) -> String {
         duration(report.seconds())
     );
     titled("timeline", "Timeline of the drill", &table)
+}
+
+/// A round time, without what is zero in it.
+fn tick(seconds: f64) -> String {
+    match seconds {
+        0.0..60.0 => format!("{seconds} s"),
+        60.0..7200.0 => format!("{} min", seconds / 60.0),
+        _ => format!("{} h", seconds / 3600.0),
+    }
 }
 
 fn row(phase: &Phase, whole: f64, lines: &[f64]) -> String {
@@ -84,6 +91,8 @@ mod tests {
         assert_eq!(scale(45.0), [0.0, 10.0, 20.0, 30.0, 40.0]);
         assert_eq!(scale(0.001), [0.0]);
         assert_eq!(scale(1e9).len(), 2);
+        let said = [0.0, 0.05, 20.0, 60.0, 1800.0, 7200.0].map(tick);
+        assert_eq!(said, ["0 s", "0.05 s", "20 s", "1 min", "30 min", "2 h"]);
     }
 
     #[test]

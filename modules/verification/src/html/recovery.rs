@@ -12,7 +12,7 @@ pub(super) fn section(report: &Report) -> String {
         Some(times) => parts(times) + &caveat(report),
         None => "<p>Not measured: no recovery came to its end in this drill.</p>\n".to_owned(),
     };
-    let told = report.evidence.as_ref().map_or_else(String::new, |found| told(found));
+    let told = report.evidence.as_ref().map_or_else(String::new, told);
     titled("recovery", "What a recovery takes", &format!("{times}{told}"))
 }
 
@@ -42,9 +42,9 @@ fn parts(times: &RecoveryTimes) -> String {
         ));
     }
     format!(
-        "<svg class=\"stack\" viewBox=\"0 0 1000 20\" preserveAspectRatio=\"none\" aria-hidden=\"true\">{bar}</svg>\n\
+        "<div class=\"whole\">\n<svg class=\"stack\" viewBox=\"0 0 1000 20\" preserveAspectRatio=\"none\" aria-hidden=\"true\">{bar}</svg>\n\
          <table class=\"parts\">\n<thead><tr><th scope=\"col\">Part</th><th scope=\"col\" class=\"number\">Time</th></tr></thead>\n\
-         <tbody>\n{rows}</tbody>\n<tfoot><tr><th scope=\"row\">Recovery in all</th><td class=\"number\">{}</td></tr></tfoot>\n</table>\n",
+         <tbody>\n{rows}</tbody>\n<tfoot><tr><th scope=\"row\">Recovery in all</th><td class=\"number\">{}</td></tr></tfoot>\n</table>\n</div>\n",
         duration(times.total)
     )
 }

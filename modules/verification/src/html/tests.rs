@@ -24,7 +24,7 @@ fn the_verdict_comes_first_and_says_what_was_proved() {
     let [passed, failed, skipped] = reports();
     assert_eq!(
         sentence(&passed),
-        "Restored and proved: all files, backup label, control file, WAL, recovery, a connection to every database, \
+        "Restored and proved: files, backup label, control file, WAL, recovery, a connection to every database, \
          libraries, collations, age of the data, your own queries, row counts, a dump of every row and page checksums."
     );
     assert_eq!(
@@ -47,6 +47,7 @@ fn a_drill_without_a_check_proves_nothing() {
     assert!(html(&nothing).contains("<title>NOTHING PROVED: main/"));
     let interrupted = Report { checks: vec![], ..failed };
     assert_eq!(sentence(&interrupted), "FAILED: the drill did not come to its end.");
+    assert!(html(&nothing).contains("<header class=\"partly\">"));
     let test = Report { self_test: true, ..passed };
     assert!(sentence(&test).starts_with("Self-test passed: "), "{}", sentence(&test));
     let test = Report { verdict: Verdict::Failed, ..test };

@@ -22,10 +22,12 @@ pub(super) fn stamp(report: &Report) -> &'static str {
 
 /// Heading, sentence, what was not proved, figures.
 pub(super) fn section(report: &Report) -> String {
-    let (class, mark) = match (report.verdict, proved(report).is_empty()) {
-        (Verdict::Failed, _) => ("failed", "failed"),
-        (Verdict::Passed, true) if !report.self_test => ("nothing", "skipped"),
-        (Verdict::Passed, _) => ("passed", "ok"),
+    // Green is for a backup that was restored. What was looked at only, or not at all, is not red either.
+    let (class, mark) = match report.verdict {
+        Verdict::Failed => ("failed", "failed"),
+        Verdict::Passed if restored(report) || report.self_test => ("passed", "ok"),
+        Verdict::Passed if proved(report).is_empty() => ("partly", "skipped"),
+        Verdict::Passed => ("partly", "ok"),
     };
     let subject = &report.subject;
     format!(
@@ -53,10 +55,9 @@ fn sentence(report: &Report) -> String {
         }
         Verdict::Passed => {
             let proved = proved(report);
-            let restored = report.with(Outcome::Ok).any(|check| check.name == "recovery");
             match proved.as_slice() {
                 [] => "Nothing was proved: no check was made.".to_owned(),
-                _ if restored => format!("Restored and proved: {}.", listed(&proved)),
+                _ if restored(report) => format!("Restored and proved: {}.", listed(&proved)),
                 _ => format!("Proved without a restore: {}.", listed(&proved)),
             }
         }
@@ -90,6 +91,10 @@ fn failed(report: &Report) -> String {
     format!("{start}: {}{more}.", named.join("; "))
 }
 
+fn restored(report: &Report) -> bool {
+    report.with(Outcome::Ok).any(|check| check.name == "recovery")
+}
+
 /// What the checks that were made and found nothing stand for, in the order they were made.
 fn proved(report: &Report) -> Vec<&str> {
     report.with(Outcome::Ok).map(|check| claim(&check.name)).collect()
@@ -98,7 +103,6 @@ fn proved(report: &Report) -> Vec<&str> {
 /// What a check that found nothing proves, in the words of the sentence.
 fn claim(check: &str) -> &str {
     match check {
-        "files" => "all files",
         "label" => "backup label",
         "control_file" => "control file",
         "wal" => "WAL",
