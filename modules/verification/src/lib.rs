@@ -2,11 +2,13 @@
 //! what was not, and how long a recovery takes.
 
 mod html;
+mod proof;
 mod report;
 mod summary;
 mod words;
 
 pub use html::html;
+pub use proof::Proof;
 pub use report::{
     Check, Evidence, Finding, Level, Materialized, Outcome, Phase, RecoveryTimes, Report,
     SandboxUsed, Subject, SubjectKind, Verdict,

@@ -1,5 +1,6 @@
 //! The report in a few words: for a log, for a title, for a list of backups.
 
+use crate::proof::seconds;
 use crate::words::{duration, line};
 use crate::{Check, Level, Outcome, Report, Subject, Verdict};
 
@@ -34,7 +35,7 @@ impl Report {
     /// How long the drill took, in seconds.
     #[must_use]
     pub fn seconds(&self) -> f64 {
-        (self.ended - self.started).num_milliseconds().max(0) as f64 / 1000.0
+        seconds(self.started, self.ended)
     }
 
     /// One line for a log: `backup main/20261121T031500Z-3f9c passed level recover in 3.2 s (recovery 1.4 s); not

@@ -2,6 +2,7 @@
 
 use super::escape::{code, escape};
 use super::titled;
+use crate::proof::seconds;
 use crate::words::{bytes, duration, time};
 use crate::{Materialized, Report, SandboxUsed, Subject, SubjectKind};
 
@@ -62,7 +63,7 @@ fn from(standby: bool) -> String {
 /// When it stopped, and how long it had taken.
 fn stopped(subject: &Subject) -> Option<String> {
     let stop = subject.stop_time?;
-    let took = subject.start_time.map(|start| (stop - start).num_milliseconds() as f64 / 1000.0);
+    let took = subject.start_time.map(|start| seconds(start, stop));
     let took = took.map_or_else(String::new, |took| format!(" (after {})", duration(took)));
     Some(format!("{}{took}", time(stop)))
 }
