@@ -4,6 +4,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # The code is in the collection's compiled program. This file is its documentation.
+# It is longer than 400 lines because all options, examples and return values of a module stand in one file.
 from __future__ import annotations
 
 DOCUMENTATION = r"""
