@@ -81,12 +81,8 @@ impl BackupFolder {
     /// [`RepositoryError::Misplaced`] when it is that of another backup, [`RepositoryError::Store`].
     pub fn read(&self) -> Result<BackupManifest, RepositoryError> {
         let name = self.manifest_name();
-        let size = self.store.size(&name).map_err(|failure| self.absent_or(failure))?;
-        if size > LONGEST_MANIFEST {
-            let source = serde::de::Error::custom(format!("it has {size} bytes"));
-            return Err(RepositoryError::Damaged { path: self.store.path(&name), source });
-        }
-        let bytes = self.store.get(&name).map_err(|failure| self.absent_or(failure))?;
+        let bytes =
+            self.get_small(&name, LONGEST_MANIFEST).map_err(|failure| self.absent_or(failure))?;
         let manifest = from_json(&self.store.path(&name), &bytes)?;
         self.check_place(&manifest)?;
         Ok(manifest)
@@ -186,6 +182,49 @@ impl BackupFolder {
         Ok(())
     }
 
+    /// Reads a file of at most so many bytes: whatever is longer is not what it should be, and might be larger than
+    /// memory.
+    fn get_small(&self, name: &str, longest: u64) -> Result<Vec<u8>, Failure> {
+        let size = self.store.size(name)?;
+        if size > longest {
+            let source = serde::de::Error::custom(format!("it has {size} bytes"));
+            let path = self.store.path(name);
+            return Err(Failure::Other(RepositoryError::Damaged { path, source }));
+        }
+        self.store.get(name)
+    }
+
+    /// Reads one of its files that no manifest tells the size of.
+    pub(crate) fn read_small(
+        &self,
+        name: &EntryName,
+        longest: u64,
+    ) -> Result<Vec<u8>, RepositoryError> {
+        self.get_small(&self.name(name.as_str()), longest)
+            .map_err(|failure| self.missing_or(name, failure))
+    }
+
+    /// Makes sure that the backup is there.
+    pub(crate) fn require(&self) -> Result<(), RepositoryError> {
+        self.store.size(&self.manifest_name()).map(drop).map_err(|failure| self.absent_or(failure))
+    }
+
+    /// Makes a folder in it, or makes sure that it is safe to write into.
+    pub(crate) fn make_folder(&self, name: &str) -> Result<(), RepositoryError> {
+        self.make_directories()?;
+        make_directory(&self.store, &self.name(name))
+    }
+
+    /// Writes a file in it where none is.
+    pub(crate) fn create_file(&self, name: &str, bytes: Vec<u8>) -> Result<(), Failure> {
+        self.store.create(&self.name(name), bytes)
+    }
+
+    /// The names of the files in a folder of it; none when there is no such folder.
+    pub(crate) fn list(&self, name: &str) -> Result<Vec<String>, RepositoryError> {
+        self.store.files(&self.name(name)).map_err(|failure| self.absent_or(failure))
+    }
+
     fn check_place(&self, manifest: &BackupManifest) -> Result<(), RepositoryError> {
         if manifest.backup_id != self.backup || manifest.cluster != self.cluster {
             let found = format!("{}/{}", manifest.cluster, manifest.backup_id);
@@ -219,7 +258,7 @@ impl BackupFolder {
         self.name("backup.json")
     }
 
-    fn absent_or(&self, failure: Failure) -> RepositoryError {
+    pub(crate) fn absent_or(&self, failure: Failure) -> RepositoryError {
         match failure {
             Failure::Other(error) => error,
             Failure::NotFound | Failure::AlreadyExists => RepositoryError::NotFound {

@@ -11,12 +11,14 @@
 //!         row_counts.json                      the rows every restore must have, if they were counted
 //!         wal/<segment>                        the WAL from the backup's start to its stop
 //!         files.json  files/data/…  files/tablespaces/<oid>/…     when files were copied
+//!         verifications/<time>.json  .html             reports of drills, one of each for every drill
 //! ```
 //!
 //! Invariants:
 //! - A backup folder begins with its manifest, made only where none is: two backups never share an id.
 //! - A file is on disk, and its directory too, before its [`FileEntry`] is given out; the manifest that names it
 //!   is written afterwards. So what a manifest names is there, whenever a machine crashes.
+//! - Reports are added and never change anything: no manifest names them.
 //! - [`CompleteBackup`] is the only way to a backup that may be restored, and checks that nothing is missing.
 //! - Nothing read from a repository leads out of it: names are checked when they are parsed.
 //! - We write only into directories that belong to root or to us and that nobody else may write to.
@@ -34,6 +36,7 @@ mod row_counts;
 mod store;
 mod sum;
 mod url;
+mod verification;
 pub mod wal;
 
 pub use complete::CompleteBackup;
@@ -45,3 +48,4 @@ pub use repository::{BackupList, Claim, Repository, UnreadableBackup};
 pub use row_counts::{ColumnValue, CountedFrom, DatabaseCounts, NotCounted, RowCounts, TableCount};
 pub use sum::Sha256Sum;
 pub use url::RepositoryUrl;
+pub use verification::StoredVerification;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use object_store::local::LocalFileSystem;
 use object_store::path::Path as Location;
-use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions};
+use object_store::{ListResult, ObjectStore, ObjectStoreExt, PutMode, PutOptions};
 use tokio::runtime::{Builder, Runtime};
 
 use crate::error::StoreFailure;
@@ -101,16 +101,23 @@ impl Store {
 
     /// The names of the directories in a directory, without those of files; none when it does not exist.
     pub(crate) fn directories(&self, name: &str) -> Answer<Vec<String>> {
+        let listed = self.list(name)?;
+        Ok(names(listed.iter().flat_map(|listed| &listed.common_prefixes)))
+    }
+
+    /// The names of the files in a directory, without those of directories; none when it does not exist.
+    pub(crate) fn files(&self, name: &str) -> Answer<Vec<String>> {
+        let listed = self.list(name)?;
+        Ok(names(listed.iter().flat_map(|listed| &listed.objects).map(|object| &object.location)))
+    }
+
+    fn list(&self, name: &str) -> Answer<Option<ListResult>> {
         let listed = self.call("list directory", name, async |store, location| {
             store.list_with_delimiter(Some(&location)).await
         });
         match listed {
-            Err(Failure::NotFound) => Ok(Vec::new()),
-            Err(failure) => Err(failure),
-            Ok(listed) => {
-                let names = listed.common_prefixes.iter().filter_map(|path| path.filename());
-                Ok(names.map(str::to_owned).collect())
-            }
+            Err(Failure::NotFound) => Ok(None),
+            other => other.map(Some),
         }
     }
 
@@ -140,4 +147,9 @@ impl Store {
         }
         Failure::Other(RepositoryError::Store { action, path: self.path(name), source })
     }
+}
+
+/// The last part of each path.
+fn names<'a>(paths: impl Iterator<Item = &'a Location>) -> Vec<String> {
+    paths.filter_map(|path| path.filename()).map(str::to_owned).collect()
 }

@@ -15,21 +15,27 @@ mod drill;
 mod error;
 mod examine;
 mod files;
+mod html;
 mod ledger;
 mod material;
 mod materialise;
 mod plan;
 mod programs;
+mod proof;
 mod recovering;
 mod report;
 mod request;
 mod server_log;
+mod summary;
 mod wal_source;
+mod words;
 
 pub use checks::{FreshnessQuery, UserQuery};
 pub use drill::{Held, Kept, hold};
 pub use error::VerificationError;
+pub use html::html;
 pub use plan::{DrillPlan, plan};
+pub use proof::Proof;
 pub use report::{
     Check, Evidence, Finding, Level, Materialized, Outcome, Phase, RecoveryTimes, Report,
     SandboxUsed, Subject, SubjectKind, Verdict,

@@ -1,20 +1,28 @@
-//! `backup_info`: sessions, and where they stand. Changes nothing.
+//! `backup_info`: sessions, and where they stand; the backups in a repository, and when each was last proved. Changes
+//! nothing.
+
+mod backups;
 
 use std::time::Duration;
 
-use ansible::{Failure, Kind, OptionSpec, Options, Preview, Returns, Task};
+use ansible::{Failure, Kind, OptionSpec, Options, Preview, Returns, Task, spec::Default};
 use nix::unistd::geteuid;
+use repository::{ClusterName, Repository, RepositoryError};
 use serde_json::{Value, json};
 use session::{Client, SessionId, SessionRecord, SessionState, Store};
 
-use frame::{Explain, sessions};
+use frame::{Explain, manifest, sessions};
 
 /// How long a keeper may take for its fresh look.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Its options.
 pub(crate) fn options() -> Vec<OptionSpec> {
-    sessions::options(&[OptionSpec::new("session", Kind::Str)])
+    sessions::options(&[
+        OptionSpec::new("session", Kind::Str),
+        OptionSpec::new("repository", Kind::Str),
+        OptionSpec::new("cluster", Kind::Str).default(Default::Str("main")),
+    ])
 }
 
 /// The module.
@@ -23,18 +31,25 @@ pub(crate) struct BackupInfo {
     session: Option<SessionId>,
     /// Stores of other users, when root asks for all there is.
     others: Vec<Store>,
+    /// Whose backups are told of, if any.
+    catalogue: Option<(Repository, ClusterName)>,
 }
 
 /// What was found.
 pub(crate) struct Found {
     sessions: Vec<Value>,
+    /// None when no repository was named.
+    backups: Option<Vec<Value>>,
     warnings: Vec<String>,
 }
 
 impl Preview for Found {
     fn preview(&self) -> Returns {
         let in_backup_mode = self.sessions.iter().any(|found| found["in_backup_mode"] == true);
-        let values = json!({"sessions": self.sessions, "in_backup_mode": in_backup_mode});
+        let mut values = json!({"sessions": self.sessions, "in_backup_mode": in_backup_mode});
+        if let (Some(backups), Some(values)) = (&self.backups, values.as_object_mut()) {
+            values.insert("backups".into(), json!(backups));
+        }
         Returns::new(false, values).warn(self.warnings.clone())
     }
 }
@@ -47,17 +62,22 @@ impl Task for BackupInfo {
         let everything = session.is_none() && options.text("state_directory").is_none();
         let others =
             if everything && geteuid().is_root() { Store::of_other_users() } else { vec![] };
-        Ok(BackupInfo { store: sessions::store(options)?, session, others })
+        let catalogue =
+            options.text("repository").map(|url| catalogue(url, options)).transpose()?;
+        Ok(BackupInfo { store: sessions::store(options)?, session, others, catalogue })
     }
 
     fn plan(&self) -> Result<Found, Failure> {
-        let mut found = Found { sessions: vec![], warnings: vec![] };
+        let mut found = Found { sessions: vec![], backups: None, warnings: vec![] };
         match &self.session {
             Some(session) => {
                 let record = self.store.read(session).map_err(|error| error.explain())?;
                 found.add(&self.store, &self.fresh(record));
             }
             None => self.list(&mut found)?,
+        }
+        if let Some((repository, cluster)) = &self.catalogue {
+            found.backups = Some(backups::all(repository, cluster, &mut found.warnings)?);
         }
         Ok(found)
     }
@@ -102,4 +122,9 @@ impl BackupInfo {
             Err(_) => self.store.read(&record.session).unwrap_or(record),
         }
     }
+}
+
+fn catalogue(url: &str, options: &Options) -> Result<(Repository, ClusterName), Failure> {
+    let cluster = options.text_or_default("cluster").parse();
+    Ok((manifest::open(url)?, cluster.map_err(|error: RepositoryError| error.explain())?))
 }
