@@ -12,7 +12,7 @@ use nix::unistd::{getegid, geteuid};
 use crate::closing::close_inherited;
 use crate::order::{Isolation, Order};
 use crate::protocol::{Answer, say};
-use crate::{EXECUTABLE_INSIDE, INIT_COMMAND, mounts, privileges};
+use crate::{EXECUTABLE_INSIDE, INIT_COMMAND, engine, mounts, privileges};
 
 /// A step that failed, in words.
 pub(crate) struct Refused {
@@ -67,6 +67,7 @@ fn build() -> Result<(), Refused> {
     let lock = hold(&job.place)?;
     match job.order.isolation {
         Isolation::None => {}
+        Isolation::Engine(engine) => return engine::run(engine, &job),
         Isolation::Namespaces => {
             enter_namespaces(CloneFlags::empty())?;
             mounts::build(&job, false)?;

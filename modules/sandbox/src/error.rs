@@ -14,6 +14,16 @@ pub enum SandboxError {
         /// What the system said.
         reason: String,
     },
+    /// The program that was to make it failed.
+    #[error("could not make a sandbox with {name}: {step}: {reason}")]
+    Engine {
+        /// The engine, as the option names it.
+        name: &'static str,
+        /// What was being done.
+        step: String,
+        /// What it, or the system, said.
+        reason: String,
+    },
     /// None of the ways to isolate works here.
     #[error("cannot isolate a server on this host: {}", tried.join("; "))]
     NoIsolation {
@@ -88,7 +98,9 @@ impl SandboxError {
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match self {
-            Self::Build { .. } | Self::NoIsolation { .. } => "isolation_unavailable",
+            Self::Build { .. } | Self::NoIsolation { .. } | Self::Engine { .. } => {
+                "isolation_unavailable"
+            }
             Self::Start { .. } | Self::Lost { .. } => "sandbox_failed",
             Self::TimedOut { .. } | Self::Stopped { .. } => "timeout",
             Self::Inside { .. } => "program_failed",
@@ -105,6 +117,9 @@ impl SandboxError {
                 "Run it as root (become: true); in a container give it cap_add: SYS_ADMIN, or run it privileged, or allow user namespaces (sysctl user.max_user_namespaces, kernel.apparmor_restrict_unprivileged_userns=0, a seccomp profile that lets unshare pass).".to_owned(),
                 "The option sandbox names other ways: bubblewrap, lxc, nspawn, podman, docker. With sandbox: process the server runs on this host without any isolation.".to_owned(),
             ],
+            Self::Engine { name, .. } => vec![format!(
+                "Is {name} installed here, and may this user start something with it? With sandbox: auto nothing has to be installed."
+            )],
             Self::Lost { .. } => {
                 vec!["Was it killed, by a person or because memory ran out?".to_owned()]
             }
@@ -131,6 +146,11 @@ mod tests {
             (
                 SandboxError::Build { step: "unshare".into(), reason: "EPERM".into() },
                 "could not build the sandbox: unshare: EPERM",
+                "isolation_unavailable",
+            ),
+            (
+                SandboxError::Engine { name: "podman", step: "a".into(), reason: "b".into() },
+                "could not make a sandbox with podman: a: b",
                 "isolation_unavailable",
             ),
             (

@@ -2,7 +2,7 @@
 
 use std::fs::{self, DirBuilder, File};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt, symlink};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::statvfs::{FsFlags, statvfs};
@@ -11,22 +11,10 @@ use nix::unistd::pivot_root;
 use crate::builder::{Job, Refused};
 use crate::order::{Bind, Overlay};
 use crate::place::ROOT;
+use crate::system::{EMPTY, System, below};
 use crate::{EXECUTABLE_INSIDE, SHARED_INSIDE};
 
 const NONE: Option<&str> = None;
-
-/// Programs and libraries. A link (`/bin` on a system of today) is made again as a link.
-const SYSTEM: [&str; 6] = ["/usr", "/bin", "/sbin", "/lib", "/lib64", "/lib32"];
-
-/// Of `/etc` only what the dynamic linker, the C library and the alternatives of programs need.
-const SETTINGS: [&str; 6] = [
-    "/etc/ld.so.cache",
-    "/etc/ld.so.conf",
-    "/etc/ld.so.conf.d",
-    "/etc/localtime",
-    "/etc/alternatives",
-    "/etc/locale.alias",
-];
 
 const DEVICES: [&str; 5] = ["null", "zero", "full", "random", "urandom"];
 
@@ -36,9 +24,8 @@ pub(crate) fn build(job: &Job, unprivileged: bool) -> Result<(), Refused> {
         .map_err(Refused::step("keep mounts to ourselves"))?;
     let root = job.place.join(ROOT);
     small(&root, "mode=0755,size=4m")?;
-    system(&root)?;
+    system(&root, job)?;
     devices(&root)?;
-    accounts(&root, job)?;
     bind(&root, &Bind::read_only(&job.executable, EXECUTABLE_INSIDE))?;
     bind(&root, &Bind::writable(job.place.join(crate::place::SHARED), SHARED_INSIDE))?;
     for one in &job.order.binds {
@@ -55,37 +42,30 @@ fn small(at: &Path, options: &str) -> Result<(), Refused> {
     mount(Some("tmpfs"), at, Some("tmpfs"), flags, Some(options)).map_err(Refused::at("mount", at))
 }
 
-fn system(root: &Path) -> Result<(), Refused> {
-    for name in SYSTEM {
-        let path = Path::new(name);
-        match fs::symlink_metadata(path) {
-            Ok(found) if found.is_symlink() => {
-                let target = fs::read_link(path).map_err(Refused::at("read", path))?;
-                symlink(target, inside(root, path)).map_err(Refused::at("link", path))?;
-            }
-            Ok(_) => bind(root, &Bind::read_only(path, path))?,
-            Err(_) => {}
-        }
+fn system(root: &Path, job: &Job) -> Result<(), Refused> {
+    let System { links, binds, files } = System::of_host(job.order.run_as);
+    for (path, target) in links {
+        symlink(target, below(root, &path)).map_err(Refused::at("link", &path))?;
     }
-    for name in SETTINGS.map(Path::new).into_iter().filter(|path| path.exists()) {
-        // What a link points to, such as the time zone, and not the link.
-        let from = name.canonicalize().map_err(Refused::at("find", name))?;
-        bind(root, &Bind::read_only(from, name))?;
+    for one in &binds {
+        bind(root, one)?;
     }
-    for (name, options) in [("/tmp", "mode=1777"), ("/run", "mode=0755,size=1m")] {
-        let path = inside(root, Path::new(name));
-        directory(&path)?;
-        small(&path, options)?;
+    for (path, text) in files {
+        let path = below(root, &path);
+        path.parent().map_or(Ok(()), directory)?;
+        fs::write(&path, text).map_err(Refused::at("write", &path))?;
     }
-    directory(&root.join("proc"))?;
-    directory(&root.join("var"))
+    for name in EMPTY {
+        directory(&below(root, Path::new(name)))?;
+    }
+    small(&below(root, Path::new("/tmp")), "mode=1777")?;
+    small(&below(root, Path::new("/run")), "mode=0755,size=1m")
 }
 
 fn devices(root: &Path) -> Result<(), Refused> {
-    directory(&root.join("dev"))?;
     for name in DEVICES {
         let device = Path::new("/dev").join(name);
-        let to = inside(root, &device);
+        let to = below(root, &device);
         File::create(&to).map_err(Refused::at("make", &to))?;
         mount(Some(&device), &to, NONE, MsFlags::MS_BIND, NONE)
             .map_err(Refused::at("show", &device))?;
@@ -95,24 +75,8 @@ fn devices(root: &Path) -> Result<(), Refused> {
     small(&memory, "mode=1777")
 }
 
-/// The server's user by name, and nobody else's.
-fn accounts(root: &Path, job: &Job) -> Result<(), Refused> {
-    let (uid, gid) = (job.order.run_as.uid, job.order.run_as.gid);
-    let files = [
-        ("passwd", format!("root:x:0:0::/:/bin/false\npostgres:x:{uid}:{gid}::/tmp:/bin/sh\n")),
-        ("group", format!("root:x:0:\npostgres:x:{gid}:\n")),
-        ("nsswitch.conf", "passwd: files\ngroup: files\n".to_owned()),
-    ];
-    directory(&root.join("etc"))?;
-    for (name, text) in files {
-        let path = root.join("etc").join(name);
-        fs::write(&path, text).map_err(Refused::at("write", &path))?;
-    }
-    Ok(())
-}
-
 fn bind(root: &Path, bind: &Bind) -> Result<(), Refused> {
-    let to = inside(root, &bind.to);
+    let to = below(root, &bind.to);
     let found = fs::metadata(&bind.from).map_err(Refused::at("find", &bind.from))?;
     if found.is_dir() {
         directory(&to)?;
@@ -152,7 +116,7 @@ fn restrict(at: &Path, writable: bool) -> Result<(), Refused> {
 }
 
 fn overlay(root: &Path, overlay: &Overlay, unprivileged: bool) -> Result<(), Refused> {
-    let to = inside(root, &overlay.to);
+    let to = below(root, &overlay.to);
     directory(&to)?;
     let part = |name: &str, path: &Path| {
         let text = path.display().to_string();
@@ -184,10 +148,6 @@ fn enter(root: &Path) -> Result<(), Refused> {
     umount2(".", MntFlags::MNT_DETACH).map_err(Refused::step(STEP))?;
     std::env::set_current_dir("/").map_err(Refused::step(STEP))?;
     restrict(Path::new("/"), false)
-}
-
-fn inside(root: &Path, path: &Path) -> PathBuf {
-    root.join(path.strip_prefix("/").unwrap_or(path))
 }
 
 fn directory(path: &Path) -> Result<(), Refused> {

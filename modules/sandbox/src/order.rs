@@ -12,8 +12,40 @@ pub enum Isolation {
     Namespaces,
     /// Namespaces inside a user namespace: any user, where the host allows it.
     UserNamespaces,
+    /// A program that makes containers or the like.
+    Engine(Engine),
     /// Nothing: the programs run on the host.
     None,
+}
+
+/// A program that isolates another one. All of them see the host's own `/usr`: no image is needed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Engine {
+    /// `bwrap`, also without root.
+    Bubblewrap,
+    /// `systemd-nspawn`.
+    Nspawn,
+    /// `lxc-execute`.
+    Lxc,
+    /// `podman`.
+    Podman,
+    /// `docker`.
+    Docker,
+}
+
+impl Engine {
+    /// Its name as an option.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Bubblewrap => "bubblewrap",
+            Self::Nspawn => "nspawn",
+            Self::Lxc => "lxc",
+            Self::Podman => "podman",
+            Self::Docker => "docker",
+        }
+    }
 }
 
 /// The user that the programs run as.

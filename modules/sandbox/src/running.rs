@@ -13,7 +13,7 @@ use nix::unistd::geteuid;
 use crate::builder::Job;
 use crate::order::{Isolation, Order};
 use crate::protocol::{Answer, Change, Ran, Request, ServerState};
-use crate::{BUILD_COMMAND, Place, SandboxError};
+use crate::{BUILD_COMMAND, Place, SandboxError, engine};
 
 /// Building takes milliseconds; a host that swaps gets this long.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -58,7 +58,12 @@ impl Sandbox {
         let sandbox = Self { builder, input, answers, isolation };
         match sandbox.answers.recv_timeout(PATIENCE) {
             Ok(Answer::Ready) => Ok(sandbox),
-            Ok(Answer::NotBuilt { step, reason }) => Err(SandboxError::Build { step, reason }),
+            Ok(Answer::NotBuilt { step, reason }) => Err(match isolation {
+                Isolation::Engine(engine) => {
+                    SandboxError::Engine { name: engine.name(), step, reason }
+                }
+                _ => SandboxError::Build { step, reason },
+            }),
             Ok(other) => Err(lost(&format!("its first word was {other:?}"))),
             Err(_) => Err(lost("it said nothing")),
         }
@@ -250,7 +255,7 @@ fn unexpected(answer: &Answer) -> SandboxError {
 fn executable(isolation: Isolation, place: &Place) -> Result<PathBuf, SandboxError> {
     let own = std::env::current_exe().unwrap_or_default();
     let in_reach = match isolation {
-        Isolation::Namespaces => true,
+        Isolation::Namespaces | Isolation::Engine(_) => true,
         Isolation::UserNamespaces => !geteuid().is_root(),
         Isolation::None => false,
     };
@@ -268,6 +273,7 @@ fn start_builder() -> Result<Child, SandboxError> {
         .arg(BUILD_COMMAND)
         .env_clear()
         .env("PATH", program::SEARCH_PATH)
+        .envs(engine::environment())
         .current_dir("/")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

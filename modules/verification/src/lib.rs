@@ -42,6 +42,7 @@ pub use report::{
     SandboxUsed, Subject, SubjectKind, Verdict,
 };
 pub use request::{Demand, Input, Mounted, Sandboxing, Way};
+pub use sandbox::Engine;
 pub use storing::{Stored, store_beside, store_in};
 
 /// The checks in the order in which a report lists them, each with the level that makes it.

@@ -10,7 +10,7 @@ use sandbox::RunAs;
 use crate::VerificationError;
 use crate::material::{self, Files, Material};
 use crate::report::{Level, Subject};
-use crate::request::{Demand, Input, Way};
+use crate::request::{Demand, Input, Sandboxing, Way};
 
 /// A drill that nothing is known to stand in the way of.
 #[derive(Debug, Clone)]
@@ -44,6 +44,7 @@ pub fn plan(demand: &Demand) -> Result<DrillPlan, VerificationError> {
     let material = material::find(&demand.input)?;
     check_way(demand, &material)?;
     check_settings(demand)?;
+    check_keep(demand)?;
     if demand.self_test && demand.level == Level::Manifest {
         let problem = "at level manifest nothing is copied that could be damaged: give level recover, read or full";
         return Err(VerificationError::Invalid {
@@ -73,6 +74,20 @@ fn check_way(demand: &Demand, material: &Material) -> Result<(), VerificationErr
         (Files::Directories(directories), Way::Snapshot) if directories.snapshots.is_empty() => {
             invalid("the backup is no btrfs snapshot")
         }
+        _ => Ok(()),
+    }
+}
+
+/// An engine's container hangs on its client, which hangs on us.
+fn check_keep(demand: &Demand) -> Result<(), VerificationError> {
+    match demand.sandboxing {
+        Sandboxing::Engine(engine) if demand.keep => Err(VerificationError::Invalid {
+            option: "keep",
+            problem: format!(
+                "a sandbox of {} cannot be kept: leave sandbox at auto",
+                engine.name()
+            ),
+        }),
         _ => Ok(()),
     }
 }

@@ -56,6 +56,8 @@ pub enum Way {
 pub enum Sandboxing {
     /// In namespaces, made as root or in a user namespace.
     Isolated,
+    /// In what another program makes.
+    Engine(sandbox::Engine),
     /// On this host, with nothing between.
     Process,
 }

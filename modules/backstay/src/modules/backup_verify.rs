@@ -9,8 +9,8 @@ use ansible::{Failure, Kind, OptionSpec, Options, Preview, Returns, Task, spec::
 use repository::{BackupFolder, BackupId, ClusterName, CompleteBackup, Repository};
 use serde_json::{Map, Value, json};
 use verification::{
-    Demand, DrillPlan, Held, Input, Level, Mounted, Outcome, Report, Sandboxing, Stored, Verdict,
-    VerificationError, Way,
+    Demand, DrillPlan, Engine, Held, Input, Level, Mounted, Outcome, Report, Sandboxing, Stored,
+    Verdict, VerificationError, Way,
 };
 
 use super::snapshot_create;
@@ -33,7 +33,16 @@ pub(crate) fn options() -> Vec<OptionSpec> {
             .default(Default::Str("auto")),
         OptionSpec::new("work_directory", Kind::Path),
         OptionSpec::new("sandbox", Kind::Str)
-            .choices(&["auto", "namespaces", "process"])
+            .choices(&[
+                "auto",
+                "namespaces",
+                "lxc",
+                "nspawn",
+                "podman",
+                "docker",
+                "bubblewrap",
+                "process",
+            ])
             .default(Default::Str("auto")),
         OptionSpec::new("bin_dir", Kind::Path),
         OptionSpec::new("os_user", Kind::Str),
@@ -87,10 +96,7 @@ impl Task for BackupVerify {
             way: way(options),
             work_directory: options.absolute_path("work_directory")?,
             default_work_directory: sessions::store(options)?.root().join("drills"),
-            sandboxing: match options.text("sandbox") {
-                Some("process") => Sandboxing::Process,
-                _ => Sandboxing::Isolated,
-            },
+            sandboxing: sandboxing(options),
             bin_dir: options.absolute_path("bin_dir")?,
             os_user: options.text("os_user").map(str::to_owned),
             login_user: options.text_or_default("superuser"),
@@ -228,6 +234,18 @@ fn level(options: &Options) -> Level {
         Some("full") => Level::Full,
         _ => Level::Recover,
     }
+}
+
+fn sandboxing(options: &Options) -> Sandboxing {
+    Sandboxing::Engine(match options.text("sandbox") {
+        Some("bubblewrap") => Engine::Bubblewrap,
+        Some("nspawn") => Engine::Nspawn,
+        Some("lxc") => Engine::Lxc,
+        Some("podman") => Engine::Podman,
+        Some("docker") => Engine::Docker,
+        Some("process") => return Sandboxing::Process,
+        _ => return Sandboxing::Isolated,
+    })
 }
 
 fn way(options: &Options) -> Way {

@@ -40,23 +40,21 @@ impl Drill<'_> {
 
     fn ask_over_connections(&mut self, running: &Running) {
         let demand = self.plan.demand.clone();
-        let connect = |database: &str| self.connect(running, database);
+        let user = demand.login_user.as_str();
+        let connect = |database: &str| connect_to(running, user, database);
         let last_commit = self.evidence.as_ref().and_then(|evidence| evidence.last_commit);
         let stop = self.plan.material.subject.stop_time;
         let newest = last_commit
             .map(|time| (time, "the last commit is"))
             .or(stop.map(|time| (time, "the WAL holds no commit, and the stop of the backup is")));
         let timeout = demand.timeout.unwrap_or(QUERY_LIMIT);
-        let made = [
-            checks::databases(&connect),
-            checks::libraries(&connect),
-            checks::collations(&connect),
-            checks::max_age(&connect, newest, &demand.freshness, Utc::now(), demand.max_age),
-            checks::queries(&connect, &demand.queries, timeout),
-        ];
-        for check in made {
-            self.ledger.add(check);
-        }
+        let ledger = &mut self.ledger;
+        ledger.add(checks::databases(&connect));
+        ledger.add(checks::libraries(&connect));
+        ledger.add(checks::collations(&connect));
+        let (fresh, limit) = (&demand.freshness, demand.max_age);
+        ledger.add(checks::max_age(&connect, newest, fresh, Utc::now(), limit));
+        ledger.add(checks::queries(&connect, &demand.queries, timeout));
         self.judge_time(demand.max_recovery_time);
     }
 
@@ -82,18 +80,9 @@ impl Drill<'_> {
         self.ledger.check("max_recovery_time", || found);
     }
 
-    /// A connection to the sandbox's server. To list databases, any that every cluster has will do.
+    /// A connection to the sandbox's server.
     pub(super) fn connect(&self, running: &Running, database: &str) -> Result<Server, ServerError> {
-        let user = &self.plan.demand.login_user;
-        let first = connect(&running.directory, user, database);
-        match first {
-            Err(error)
-                if database == "postgres" && crate::chain(&error).contains("does not exist") =>
-            {
-                connect(&running.directory, user, "template1").map_err(|_| error)
-            }
-            other => other,
-        }
+        connect_to(running, &self.plan.demand.login_user, database)
     }
 
     fn count_rows(&mut self, running: &Running) {
@@ -277,5 +266,15 @@ impl Drill<'_> {
             ))
         };
         self.ledger.check("self_test", || found);
+    }
+}
+
+/// To list databases, any that every cluster has will do.
+fn connect_to(running: &Running, user: &str, database: &str) -> Result<Server, ServerError> {
+    match connect(&running.directory, user, database) {
+        Err(error) if database == "postgres" && crate::chain(&error).contains("does not exist") => {
+            connect(&running.directory, user, "template1").map_err(|_| error)
+        }
+        other => other,
     }
 }

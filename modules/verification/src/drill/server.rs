@@ -88,7 +88,7 @@ impl Drill<'_> {
         bin_dir: PathBuf,
     ) -> Result<Running, VerificationError> {
         let (demand, material) = (&self.plan.demand, &self.plan.material);
-        let isolated = demand.sandboxing == Sandboxing::Isolated;
+        let isolated = demand.sandboxing != Sandboxing::Process;
         let config = place.path().join("config");
         let inside = if isolated {
             Inside::isolated(&made.tablespaces)
@@ -180,10 +180,14 @@ impl Drill<'_> {
         };
         let sandbox = match self.plan.demand.sandboxing {
             Sandboxing::Isolated => Sandbox::open_isolated(&order, place)?,
+            Sandboxing::Engine(engine) => {
+                Sandbox::open(Order { isolation: Isolation::Engine(engine), ..order }, place)?
+            }
             Sandboxing::Process => Sandbox::open(order, place)?,
         };
         let (kind, isolation) = match sandbox.isolation() {
             Isolation::None => ("process", "none"),
+            Isolation::Engine(engine) => (engine.name(), "container"),
             _ => ("namespaces", "namespaces"),
         };
         let uid = nix::unistd::Uid::from_raw(self.plan.run_as.uid);
