@@ -5,7 +5,7 @@ use std::os::unix::fs::{DirBuilderExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit};
+use nix::sys::resource::{Resource, getrlimit};
 
 use crate::builder::{Job, Refused};
 use crate::order::{Bind, Engine};
@@ -289,16 +289,16 @@ fn start(engine: Engine, words: &[String]) -> Result<(), Refused> {
     Err(Refused { step: format!("run a sandbox of {}", engine.name()), reason })
 }
 
-/// Podman's defaults may be above what the caller may set; then nothing would start.
+/// Podman's defaults may be above what the caller may set, and so may be the caller's own limits, since Podman lowers some
+/// for itself; then nothing would start. A server of a drill needs far less.
 fn own_limits() -> Vec<String> {
+    const ENOUGH: u64 = 16_384;
     [("nofile", Resource::RLIMIT_NOFILE), ("nproc", Resource::RLIMIT_NPROC)]
         .into_iter()
         .filter_map(|(name, resource)| {
-            let (soft, hard) = getrlimit(resource).ok()?;
-            let number = |limit: u64| {
-                if limit == RLIM_INFINITY { "-1".to_owned() } else { limit.to_string() }
-            };
-            Some(format!("--ulimit={name}={}:{}", number(soft), number(hard)))
+            let (_, hard) = getrlimit(resource).ok()?;
+            let limit = hard.min(ENOUGH);
+            Some(format!("--ulimit={name}={limit}:{limit}"))
         })
         .collect()
 }
