@@ -197,3 +197,44 @@ fn one_line_for_a_log() {
     );
     assert!(!hostile().summary().contains(['\n', '\u{0}']));
 }
+
+/// The colours of the style sheet by their names: those of the paper, or of the dark screen.
+fn palette(dark: bool) -> std::collections::BTreeMap<&'static str, [f64; 3]> {
+    let blocks: Vec<&str> = STYLE.split(":root {").skip(1).collect();
+    let lines = blocks[usize::from(dark)].split('}').next().unwrap().lines();
+    let colour = |hex: &str| {
+        let hex: String =
+            if hex.len() == 3 { hex.chars().flat_map(|c| [c, c]).collect() } else { hex.into() };
+        [0, 2, 4].map(|at| f64::from(u8::from_str_radix(&hex[at..at + 2], 16).unwrap()) / 255.0)
+    };
+    lines
+        .filter_map(|line| {
+            let (name, value) = line.trim().strip_prefix("--")?.split_once(": #")?;
+            Some((name, colour(value.trim_end_matches(';'))))
+        })
+        .collect()
+}
+
+/// As WCAG 2 defines it.
+fn contrast(one: [f64; 3], other: [f64; 3]) -> f64 {
+    let light = |colour: [f64; 3]| {
+        let [r, g, b] =
+            colour.map(|c| if c <= 0.04045 { c / 12.92 } else { ((c + 0.055) / 1.055).powf(2.4) });
+        0.2126 * r + 0.7152 * g + 0.0722 * b + 0.05
+    };
+    let ratio = light(one) / light(other);
+    ratio.max(1.0 / ratio)
+}
+
+#[test]
+fn every_text_can_be_told_from_its_ground() {
+    for dark in [false, true] {
+        let colours = palette(dark);
+        for text in ["ink", "quiet", "link", "ok", "failed"] {
+            for ground in ["ground", "panel", "failed-ground"] {
+                let ratio = contrast(colours[text], colours[ground]);
+                assert!(ratio >= 4.5, "{text} on {ground}, dark {dark}: {ratio:.2}");
+            }
+        }
+    }
+}
