@@ -17,6 +17,8 @@ description:
   - Fails when the backup cannot be restored. It says what happened to it, when, and whether the server is still in backup mode.
   - Asked again, it gives the same answer.
   - It does not wait for the WAL archive. Use M(backstay.postgresql.wal_fetch) afterwards, which completes the backup.
+  - With O(row_counts) or O(freshness) it then counts, outside backup mode, the rows that every restore of the backup must have, so that
+    M(backstay.postgresql.backup_verify) can compare them.
 author:
   - The backstay authors (@backstay)
 extends_documentation_fragment:
@@ -35,6 +37,53 @@ options:
       - Seconds that stopping may take.
     type: int
     default: 300
+  row_counts:
+    description:
+      - V(exact) counts the rows of every permanent table in every database after the backup has stopped, and stores the counts with the backup,
+        in C(row_counts.json).
+      - Counted are only rows that had been committed when the backup stopped and are still there. Whatever is written meanwhile, a restore of
+        the backup has at least these, so that fewer rows are always a fault. While transactions that write run for long, rows that are younger
+        than the oldest of them are not counted.
+      - Every table is read once, one after another, in a statement of its own. Partitions are counted by themselves. Temporary, unlogged and
+        foreign tables and materialized views are not.
+      - A table that cannot be counted is a warning. The backup is good without.
+    type: str
+    choices: [none, exact]
+    default: none
+  freshness:
+    description:
+      - Columns whose newest value is stored with the backup, as a time of creation or a growing number. It is taken from the rows that every
+        restore must have, and M(backstay.postgresql.backup_verify) fails when a restored table has only older ones.
+      - Without O(row_counts=exact), only the tables named here are read.
+    type: list
+    elements: dict
+    suboptions:
+      database:
+        description:
+          - The database.
+        type: str
+        required: true
+      schema:
+        description:
+          - The schema.
+        type: str
+        default: public
+      table:
+        description:
+          - The table, or a partition. A partitioned table holds no rows itself.
+        type: str
+        required: true
+      column:
+        description:
+          - The column, of a type of times, dates or numbers.
+        type: str
+        required: true
+  row_counts_timeout:
+    description:
+      - Seconds that counting may take, of all databases together, the smallest tables first. What is not counted by then is a warning.
+      - The keeper holds the backup's WAL meanwhile, until the O(backstay.postgresql.backup_start#module:max_duration) of the session is over.
+    type: int
+    default: 300
 attributes:
   check_mode:
     support: full
@@ -43,7 +92,10 @@ attributes:
   idempotent:
     support: full
 notes:
-  - Needs no connection of its own to the server. Only root and the user of the keeper may end its session.
+  - Needs no connection of its own to the server, except for O(row_counts) and O(freshness). Only root and the user of the keeper may end its
+    session.
+  - A role that counts rows needs C(SELECT) on the tables, which from PostgreSQL 14 on the role C(pg_read_all_data) gives, and a line in
+    C(pg_hba.conf) for each database.
   - The role that the session was started with needs C(EXECUTE) on C(pg_catalog.pg_backup_stop(boolean)), or before PostgreSQL 15 on
     C(pg_catalog.pg_stop_backup(boolean, boolean)).
 seealso:
@@ -55,6 +107,19 @@ EXAMPLES = r"""
 - name: Stop the backup
   backstay.postgresql.backup_stop:
     session: "{{ backup.session }}"
+  register: stopped
+  become: true
+  become_user: postgres
+
+- name: Stop the backup, and count what every restore of it must have
+  backstay.postgresql.backup_stop:
+    session: "{{ backup.session }}"
+    row_counts: exact
+    row_counts_timeout: 1800
+    freshness:
+      - database: shop
+        table: orders
+        column: created_at
   register: stopped
   become: true
   become_user: postgres
@@ -136,6 +201,36 @@ manifest:
   type: str
   returned: success, not in check mode
   sample: /var/backups/postgresql/main/backups/20261121T031500Z-3f9c/backup.json
+row_counts:
+  description: What was counted. Null when nothing was asked for, or counting failed as a whole, of which a warning tells.
+  type: dict
+  returned: success, not in check mode
+  contains:
+    path:
+      description: The file with the counts.
+      type: str
+      sample: /var/backups/postgresql/main/backups/20261121T031500Z-3f9c/row_counts.json
+    tables:
+      description: How many tables were counted.
+      type: int
+      sample: 42
+    rows:
+      description: How many rows every restore must have, in all of them together.
+      type: int
+      sample: 1000080
+    not_counted:
+      description: What could not be counted.
+      type: list
+      elements: dict
+      contains:
+        what:
+          description: A database, or a table as C(database.schema.table).
+          type: str
+          sample: shop.public.secrets
+        reason:
+          description: Why.
+          type: str
+          sample: "could not count the rows: ERROR: canceling statement due to lock timeout"
 cluster:
   description: Name of the database cluster's folder in the repository.
   type: str

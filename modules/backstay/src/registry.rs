@@ -4,8 +4,8 @@ use ansible::task;
 use frame::{Executable, Module};
 
 use crate::modules::{
-    backup_abort, backup_info, backup_start, backup_stop, cluster_restore, snapshot_create,
-    volume_info, wal_fetch,
+    backup_abort, backup_info, backup_start, backup_stop, backup_verify, cluster_restore,
+    snapshot_create, volume_info, wal_fetch,
 };
 
 /// This executable.
@@ -13,8 +13,12 @@ pub(crate) const BACKSTAY: Executable = Executable {
     name: "backstay",
     modules: MODULES,
     commands: &[
-        (session::KEEPER_COMMAND, || u8::from(session::run_keeper(false).is_err())),
-        (session::DETACH_COMMAND, || u8::from(session::run_keeper(true).is_err())),
+        (session::KEEPER_COMMAND, |_| u8::from(session::run_keeper(false).is_err())),
+        (session::DETACH_COMMAND, |_| u8::from(session::run_keeper(true).is_err())),
+        (sandbox::BUILD_COMMAND, |_| sandbox::run_builder()),
+        (sandbox::INIT_COMMAND, sandbox::run_init),
+        (sandbox::SWEEP_COMMAND, sandbox::run_sweeper),
+        (sandbox::ASK_COMMAND, sandbox::run_ask),
     ],
 };
 
@@ -43,6 +47,12 @@ pub(crate) const MODULES: &[Module] = &[
         changes: true,
         options: backup_stop::options,
         run: task::run::<backup_stop::BackupStop>,
+    },
+    Module {
+        name: "backup_verify",
+        changes: true,
+        options: backup_verify::options,
+        run: task::run::<backup_verify::BackupVerify>,
     },
     Module {
         name: "cluster_restore",

@@ -15,8 +15,8 @@ pub struct Module {
     pub run: fn(&Options, &Invocation) -> Result<Returns, Failure>,
 }
 
-/// What a command of an executable's own does; the result is the exit status.
-pub type Act = fn() -> u8;
+/// What a command of an executable's own does with the words that follow it; the result is the exit status.
+pub type Act = fn(&[&str]) -> u8;
 
 /// One executable of the collection.
 #[derive(Debug, Clone, Copy)]
@@ -25,7 +25,7 @@ pub struct Executable {
     pub name: &'static str,
     /// Its modules.
     pub modules: &'static [Module],
-    /// Commands of its own: a single argument and what it does.
+    /// Commands of its own: the first argument and what it does.
     pub commands: &'static [(&'static str, Act)],
 }
 

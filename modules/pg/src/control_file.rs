@@ -98,6 +98,25 @@ pub struct ControlFile {
     pub wal_segment_size: WalSegmentSize,
     /// Whether data pages carry checksums.
     pub data_checksums: bool,
+    /// Whether recovery of a backup has begun and the end of that backup was not replayed yet.
+    pub backup_end_awaited: bool,
+    /// The settings below whose values recovery may not go on, as the server that wrote this had them.
+    pub limits: RecoveryLimits,
+}
+
+/// Settings that a recovering server must have at least as high as the server whose WAL it replays.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RecoveryLimits {
+    /// `max_connections`.
+    pub max_connections: u32,
+    /// `max_worker_processes`.
+    pub max_worker_processes: u32,
+    /// `max_wal_senders`.
+    pub max_wal_senders: u32,
+    /// `max_prepared_transactions`.
+    pub max_prepared_transactions: u32,
+    /// `max_locks_per_transaction`.
+    pub max_locks_per_transaction: u32,
 }
 
 impl ControlFile {
@@ -172,8 +191,22 @@ impl ControlFile {
             block_size: bytes.u32(offset::BLOCK_SIZE)?,
             wal_segment_size,
             data_checksums: bytes.u32(offset::DATA_CHECKSUM_VERSION)? != 0,
+            // On a standby's copy the end is where its own minimum was, else a record in WAL.
+            backup_end_awaited: bytes.u64(offset::BACKUP_START)? != 0
+                || bytes.u64(offset::BACKUP_END)? != 0,
+            limits: limits(bytes)?,
         }))
     }
+}
+
+fn limits(bytes: Bytes<'_>) -> Option<RecoveryLimits> {
+    Some(RecoveryLimits {
+        max_connections: bytes.u32(offset::MAX_CONNECTIONS)?,
+        max_worker_processes: bytes.u32(offset::MAX_CONNECTIONS + 4)?,
+        max_wal_senders: bytes.u32(offset::MAX_CONNECTIONS + 8)?,
+        max_prepared_transactions: bytes.u32(offset::MAX_CONNECTIONS + 12)?,
+        max_locks_per_transaction: bytes.u32(offset::MAX_CONNECTIONS + 16)?,
+    })
 }
 
 /// Where the checksum of the bytes before it stands, by `pg_control_version`.
@@ -196,6 +229,9 @@ mod offset {
     pub(super) const REDO: usize = 40;
     pub(super) const TIMELINE: usize = 48;
     pub(super) const MIN_RECOVERY_POINT: usize = 136;
+    pub(super) const BACKUP_START: usize = 152;
+    pub(super) const BACKUP_END: usize = 160;
+    pub(super) const MAX_CONNECTIONS: usize = 180;
     pub(super) const BLOCK_SIZE: usize = 216;
     pub(super) const WAL_SEGMENT_SIZE: usize = 228;
     pub(super) const DATA_CHECKSUM_VERSION: usize = 252;

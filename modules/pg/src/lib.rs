@@ -37,7 +37,7 @@ pub mod waldump;
 
 pub use backup_label::{BackupFrom, BackupLabel, BackupLabelFile};
 pub use conf::conf_quote;
-pub use control_file::{ControlFile, DbState};
+pub use control_file::{ControlFile, DbState, RecoveryLimits};
 pub use entrance::Entrance;
 pub use error::PgTypeError;
 pub use login::{Endpoint, Login, LoginError, LoginOptions, SslMode};
@@ -50,7 +50,10 @@ pub use recovery_target::{
 };
 pub use segment_name::WalSegmentName;
 pub use segment_size::WalSegmentSize;
-pub use server::{Archiver, BackupStop, Facts, Identity, Privileges, RecoveryProgress, Server};
+pub use server::{
+    Answer, Archiver, BackupStop, CollationChange, Counted, Database, Extension, Facts, Horizon,
+    Identity, Library, Privileges, RecoveryEnd, RecoveryProgress, Server, Table, TableFile,
+};
 pub use server_error::{Cause, ServerError};
 pub use server_file::ServerFileError;
 pub use slot::SlotName;

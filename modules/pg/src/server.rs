@@ -2,14 +2,18 @@
 //!
 //! [`Server`] owns its connection and offers no way to run other statements:
 //! each statement is a named method, its functions and views are qualified by
-//! their schema, and the search path is pinned as a second lock. A connection
+//! their schema, and the search path is pinned as a second lock. The one
+//! exception is a user's own query of a restored copy: [`Server::ask`]. A connection
 //! is never replaced: a backup ends with the session that started it.
 
 mod backup;
 mod connect;
+mod counting;
 mod facts;
 mod health;
 mod progress;
+mod query;
+mod restored;
 
 use postgres::types::PgLsn;
 use postgres::{Client, Row};
@@ -18,9 +22,12 @@ use crate::server_error::ServerError;
 use crate::{Login, Lsn, MajorVersion, PgTypeError, ServerVersion, TimelineId};
 
 pub use backup::BackupStop;
+pub use counting::{Counted, Horizon, Table};
 pub use facts::{Facts, Identity};
 pub use health::{Archiver, Privileges};
 pub use progress::RecoveryProgress;
+pub use query::Answer;
+pub use restored::{CollationChange, Database, Extension, Library, RecoveryEnd, TableFile};
 
 /// A connection to a server of a supported version, ready for a backup.
 pub struct Server {
@@ -116,4 +123,25 @@ fn lsn(row: &Row, column: usize, doing: &'static str) -> Result<Lsn, ServerError
 fn timeline_id(number: i32, doing: &'static str) -> Result<TimelineId, ServerError> {
     TimelineId::new(number.cast_unsigned())
         .map_err(|source: PgTypeError| ServerError::Answer { doing, source })
+}
+
+/// A name as SQL has it: in double quotes.
+fn identifier(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// A text as SQL has it, also where a backslash would mean something.
+fn literal(text: &str) -> String {
+    format!(" E'{}'", text.replace('\\', "\\\\").replace('\'', "''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_texts_stay_what_they_are() {
+        assert_eq!(identifier("or\"ders"), "\"or\"\"ders\"");
+        assert_eq!(literal("it's \\"), " E'it''s \\\\'");
+    }
 }

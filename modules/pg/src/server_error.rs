@@ -185,6 +185,18 @@ impl ServerError {
         matches!(self, ServerError::Statement { source, .. } if source.closed)
     }
 
+    /// Whether a library is missing, made for another server, or misses a library itself: said of the error of
+    /// [`crate::Server::load_library`]. One that is there may still not want to be loaded into a running session.
+    #[must_use]
+    pub fn is_unloadable(&self) -> bool {
+        self.cause().is_some_and(|cause| {
+            cause.is(&SqlState::UNDEFINED_FILE)
+                || ["could not load library", "incompatible library"]
+                    .iter()
+                    .any(|words| cause.text.contains(words))
+        })
+    }
+
     /// A stable word a playbook may branch on.
     #[must_use]
     pub fn kind(&self) -> &'static str {
@@ -312,6 +324,19 @@ mod tests {
         let version =
             ServerError::Version(crate::ServerVersion::from_num(120_001).major().unwrap_err());
         assert_eq!(version.hints(), ["PostgreSQL 13 to 18 are supported."]);
+    }
+
+    #[test]
+    fn a_library_that_refuses_to_be_loaded_late_is_there() {
+        let said = |text: &str, state| {
+            ServerError::Statement { doing: "load the library", source: cause(text, Some(state)) }
+                .is_unloadable()
+        };
+        assert!(said("ERROR: x", SqlState::UNDEFINED_FILE));
+        let missing =
+            "ERROR: could not load library \"/lib/postgis-3.so\": libgeos_c.so.1: cannot open";
+        assert!(said(missing, SqlState::INTERNAL_ERROR));
+        assert!(!said("FATAL: it must be in shared_preload_libraries", SqlState::INTERNAL_ERROR));
     }
 
     #[test]

@@ -160,6 +160,36 @@ impl MajorVersion {
         self >= Self::V15
     }
 
+    /// Whether `archive_library` exists.
+    #[must_use]
+    pub fn has_archive_library(self) -> bool {
+        self >= Self::V15
+    }
+
+    /// Whether a starting server tells from time to time how far it is (`log_startup_progress_interval`).
+    #[must_use]
+    pub fn has_startup_progress(self) -> bool {
+        self >= Self::V15
+    }
+
+    /// Whether event triggers, also those at a login, can be turned off by the setting `event_triggers`.
+    #[must_use]
+    pub fn has_event_triggers_setting(self) -> bool {
+        self >= Self::V17
+    }
+
+    /// Whether `pg_amcheck` exists.
+    #[must_use]
+    pub fn has_amcheck_program(self) -> bool {
+        self >= Self::V14
+    }
+
+    /// Whether a database records the version of its default collation.
+    #[must_use]
+    pub fn has_database_collation_version(self) -> bool {
+        self >= Self::V15
+    }
+
     /// Whether the server summarises WAL for incremental backups (`summarize_wal`, `pg_wal/summaries`).
     #[must_use]
     pub fn has_wal_summaries(self) -> bool {
@@ -330,6 +360,10 @@ mod tests {
         assert_eq!(row(MajorVersion::V17), ("pg_backup_start", "pg_backup_stop", true, true, true));
         assert!(
             !MajorVersion::V14.has_checkpoint_role() && MajorVersion::V15.has_checkpoint_role()
+        );
+        assert!(
+            !MajorVersion::V14.has_database_collation_version()
+                && MajorVersion::V15.has_database_collation_version()
         );
         assert!(!MajorVersion::V16.has_wal_summaries() && MajorVersion::V17.has_wal_summaries());
         assert!(

@@ -8,6 +8,7 @@
 //!       <backup id>/                           0700
 //!         backup.json                          the backup manifest: first file written, last one changed
 //!         backup_label  tablespace_map         what the stop of the backup returned, verbatim
+//!         row_counts.json                      the rows every restore must have, if they were counted
 //!         wal/<segment>                        the WAL from the backup's start to its stop
 //!         files.json  files/data/…  files/tablespaces/<oid>/…     when files were copied
 //!         verifications/<time>.json  .html             reports of drills, one of each for every drill
@@ -31,6 +32,7 @@ mod folder;
 mod manifest;
 mod name;
 mod repository;
+mod row_counts;
 mod store;
 mod sum;
 mod url;
@@ -43,6 +45,7 @@ pub use folder::BackupFolder;
 pub use manifest::{BackupManifest, BackupPoint, BackupState, FileEntry};
 pub use name::{BackupId, ClusterName, EntryName};
 pub use repository::{BackupList, Claim, Repository, UnreadableBackup};
+pub use row_counts::{ColumnValue, CountedFrom, DatabaseCounts, NotCounted, RowCounts, TableCount};
 pub use sum::Sha256Sum;
 pub use url::RepositoryUrl;
 pub use verification::StoredVerification;

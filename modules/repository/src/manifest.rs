@@ -87,7 +87,7 @@ pub struct BackupManifest {
     /// What was copied and where the copies are.
     pub snapshots: Vec<SnapshotRecord>,
     /// The files in the backup's folder that are not part of a snapshot: `backup_label`, `tablespace_map` if there
-    /// are tablespaces, `wal/<segment>`, `files.json` if files were copied.
+    /// are tablespaces, `wal/<segment>`, `files.json` if files were copied, `row_counts.json` if rows were counted.
     pub files: Vec<FileEntry>,
     /// The release that wrote this record.
     pub backstay_version: String,

@@ -104,6 +104,20 @@ impl Store {
         Ok(Saved { size: bytes.len() as u64, sha256: hex(&Sha256::digest(bytes)) })
     }
 
+    /// Reads a file beside the record whose checksum nobody keeps; `None` when there is none.
+    ///
+    /// # Errors
+    /// When it cannot be read, or was not written by root or the user of the session.
+    pub fn recall(&self, session: &SessionId, name: &str) -> Result<Option<Vec<u8>>, SessionError> {
+        if !self.has(session, name) {
+            return Ok(None);
+        }
+        let path = self.directory(session).join(name);
+        durable::read_owned(&path, &self.owners(session), RECORD_LIMIT)
+            .map(Some)
+            .map_err(SessionError::store(&path))
+    }
+
     /// Whether there is a file of this name beside the record.
     #[must_use]
     pub fn has(&self, session: &SessionId, name: &str) -> bool {

@@ -1,5 +1,5 @@
 //! `backup_stop`: leaves backup mode and keeps the label and the tablespace
-//! map, byte for byte.
+//! map, byte for byte. If asked, it counts rows afterwards.
 
 use ansible::{Failure, Kind, OptionSpec, Options, Preview, Returns, Task, spec::Default};
 use base64::{Engine, engine::general_purpose::STANDARD};
@@ -10,12 +10,13 @@ use session::{Client, SessionId, SessionRecord, SessionState, StartRecord, StopR
 
 use frame::{Explain, manifest, sessions};
 
+use super::stop::counting::{self, Counting};
+
 /// Its options.
 pub(crate) fn options() -> Vec<OptionSpec> {
-    sessions::options(&[
-        sessions::SESSION,
-        OptionSpec::new("wait_timeout", Kind::Int).default(Default::Int(300)),
-    ])
+    let own =
+        [sessions::SESSION, OptionSpec::new("wait_timeout", Kind::Int).default(Default::Int(300))];
+    sessions::options(&[&own[..], &counting::OPTIONS].concat())
 }
 
 /// The module.
@@ -23,6 +24,7 @@ pub(crate) struct BackupStop {
     store: Store,
     session: SessionId,
     patience: u64,
+    counting: Option<Counting>,
 }
 
 /// What there is to do.
@@ -51,6 +53,7 @@ impl Task for BackupStop {
             store: sessions::store(options)?,
             session: sessions::handle(options)?,
             patience: options.number("wait_timeout")?.unwrap_or_default().max(1),
+            counting: Counting::parse(options)?,
         })
     }
 
@@ -65,11 +68,18 @@ impl Task for BackupStop {
     }
 
     fn apply(&self, plan: Plan) -> Result<Returns, Failure> {
+        let mut warnings = vec![];
         let (changed, record) = match plan {
-            Plan::Stop(client) => (true, client.stop().map_err(|error| error.explain())?),
+            Plan::Stop(client) => {
+                let asked = self.counting.as_ref();
+                warnings
+                    .extend(asked.and_then(|counting| counting.look(&self.store, client.record())));
+                (true, client.stop().map_err(|error| error.explain())?)
+            }
             Plan::Stopped(record) => (false, *record),
         };
         self.report(changed, &record)
+            .and_then(|returns| self.count(&record, returns.warn(warnings)))
             .map_err(|failure| sessions::with_backup_mode(failure, &record))
     }
 }
@@ -117,10 +127,22 @@ impl BackupStop {
             ("wal_stop_segment", json!(range.last().map(ToString::to_string))),
             ("wal_segments", json!(range.len())),
             ("manifest", json!(folder.manifest_path())),
+            ("row_counts", json!(null)),
         ] {
             values.insert(name.to_owned(), value);
         }
         Ok(Returns { values, changed, ..Returns::default() })
+    }
+
+    /// Backup mode is left, and label and map are in the repository: from here on nothing can be lost.
+    fn count(&self, record: &SessionRecord, mut returns: Returns) -> Result<Returns, Failure> {
+        // Without a look at the server before the stop there is nothing to be counted, and that was said.
+        let Some(counting) = self.counting.as_ref().filter(|_| returns.warnings.is_empty()) else {
+            return Ok(returns);
+        };
+        let (said, warnings) = counting.finish(&self.store, record, &manifest::folder(record)?)?;
+        returns.values.insert("row_counts".to_owned(), said);
+        Ok(returns.warn(warnings))
     }
 
     fn load(&self, name: &str, saved: &session::Saved) -> Result<Vec<u8>, Failure> {

@@ -67,6 +67,25 @@ fn a_handle_must_be_one() {
 }
 
 #[test]
+fn backup_stop_refuses_columns_that_are_not_named() {
+    let refused = |freshness: Value| {
+        let given = json!({"session": "main.b", "freshness": freshness});
+        refusal::<BackupStop>(&backup_stop::options(), &given)
+    };
+    let text = "option \"freshness\" is not what it should be: missing field `column`";
+    assert_eq!(refused(json!([{"database": "a", "table": "t"}])), text);
+    let text = "option \"freshness\" is not what it should be: unknown field `query`";
+    assert!(refused(json!({"database": "a", "query": "select 1"})).starts_with(text));
+    let given = json!({"session": "main.b", "row_counts": "estimate"});
+    assert_eq!(
+        refusal::<BackupStop>(&backup_stop::options(), &given),
+        "value of row_counts must be one of: none, exact, got: estimate"
+    );
+    let given = json!({"session": "main.b", "row_counts": "exact", "freshness": []});
+    assert!(parse::<BackupStop>(&backup_stop::options(), &given).is_ok());
+}
+
+#[test]
 fn backup_start_refuses_values_that_make_no_sense() {
     let refused = |name: &str, value: Value| {
         let given = json!({"repository": "/r", (name): value});

@@ -12,10 +12,10 @@ use crate::Executable;
 /// Does what the arguments (without the program's name) say; the exit status.
 #[must_use]
 pub fn dispatch(executable: &Executable, words: &[&str]) -> u8 {
-    if let [word] = words
+    if let [word, rest @ ..] = words
         && let Some((_, act)) = executable.commands.iter().find(|(own, _)| own == word)
     {
-        return act();
+        return act(rest);
     }
     match words {
         ["run", flags @ ..] => run::run(executable, flags),

@@ -45,6 +45,14 @@ fn expected(line: &str) -> (MajorVersion, ControlFile) {
         block_size: 8192,
         wal_segment_size: WalSegmentSize::DEFAULT,
         data_checksums: words[7] == "1",
+        backup_end_awaited: false,
+        limits: RecoveryLimits {
+            max_connections: 100,
+            max_worker_processes: 8,
+            max_wal_senders: 10,
+            max_prepared_transactions: 0,
+            max_locks_per_transaction: 64,
+        },
     };
     (words[0].parse().unwrap(), control_file)
 }

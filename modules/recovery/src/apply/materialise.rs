@@ -168,6 +168,7 @@ fn copy(plan: &RestorePlan, piece: &Piece, to: &Path) -> Result<Copied, Recovery
         reflink: plan.options.reflink,
         owner: us.is_root().then(|| (us.as_raw(), nix::unistd::getegid().as_raw())),
         select: Some(&select),
+        throw_away: false,
     };
     let report = snapshot::copy_tree(&piece.from, to, &options, &|| Ok(()))
         .map_err(|source| RecoveryError::Copy { path: to.to_path_buf(), source })?;

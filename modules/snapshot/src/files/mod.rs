@@ -190,6 +190,7 @@ impl Files {
                 reflink: self.reflink,
                 owner: None,
                 select: Some(choose),
+                throw_away: false,
             };
             let below = place(source.role);
             let to = self.destination.join(&below);

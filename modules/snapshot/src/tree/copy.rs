@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
-use super::file::{Copied, copy_file, listed, write_file};
+use super::file::{Copied, How, copy_file, listed, write_file};
 use super::pool::{self, Pace};
 use super::root::{Attributes, Root, is_root};
 use super::scan::{Choice, Tree, io_error, scan};
@@ -82,9 +82,10 @@ impl<'a> TreeCopy<'a> {
     pub(crate) fn copy_files(&mut self, watch: Watch<'_>) -> Result<(), SnapshotError> {
         self.tree.files.sort_by(|a, b| b.size.cmp(&a.size).then_with(|| a.path.cmp(&b.path)));
         let (from, to) = (&self.from, &self.to);
-        let (reflink, owner) = (self.options.reflink, self.options.owner);
+        let CopyOptions { reflink, owner, throw_away, .. } = self.options;
+        let how = How { reflink, owner, throw_away };
         let copied = pool::run(&self.tree.files, self.options.jobs, watch, &|file, stop| {
-            copy_file((from, to), &file.path, reflink, owner, stop)
+            copy_file((from, to), &file.path, how, stop)
         })?;
         self.copied.extend(copied.into_iter().flatten());
         Ok(())
@@ -134,7 +135,9 @@ impl<'a> TreeCopy<'a> {
                 .and_then(|directory| attributes.set(&directory))
                 .map_err(io_error(&self.to, "set the attributes of directory", path))?;
         }
-        self.sync(watch)?;
+        if !self.options.throw_away {
+            self.sync(watch)?;
+        }
         self.finished = true;
         Ok(report(std::mem::take(&mut self.copied)))
     }

@@ -18,6 +18,14 @@ use crate::{ListedFile, SnapshotError};
 /// processor's cache when it is hashed and written.
 const CHUNK: u64 = 256 << 10;
 
+/// What of the options concerns a single file.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct How {
+    pub(crate) reflink: Reflink,
+    pub(crate) owner: Option<(u32, u32)>,
+    pub(crate) throw_away: bool,
+}
+
 /// A file that was copied.
 #[derive(Debug)]
 pub(crate) struct Copied {
@@ -35,8 +43,7 @@ pub(crate) struct Copied {
 pub(crate) fn copy_file(
     (from, to): (&Root, &Root),
     path: &Path,
-    reflink: Reflink,
-    owner: Option<(u32, u32)>,
+    options: How,
     stop: &Stop,
 ) -> Result<Option<Copied>, SnapshotError> {
     let opened = unless_gone(from.file(path)).map_err(io_error(from, "open file", path))?;
@@ -46,9 +53,11 @@ pub(crate) fn copy_file(
         return Ok(None);
     }
     let mut copy = to.create(path).map_err(io_error(to, "create file", path))?;
-    let shared = share(&source, &copy, reflink, &|| to.full(path))?;
+    let shared = share(&source, &copy, options.reflink, &|| to.full(path))?;
     let mut transfer = Transfer { hash: Sha256::new(), size: 0, stop };
-    if shared {
+    if shared && options.throw_away {
+        transfer.size = stat_size(&stat);
+    } else if shared {
         transfer
             .pass(stat_size(&stat), &mut copy, |_| Ok(()))
             .map_err(|failure| failure.or_io(|error| io_error(to, "read file", path)(error)))?;
@@ -62,9 +71,13 @@ pub(crate) fn copy_file(
         written.map_err(io_error(to, "write file", path))?;
         read.map_err(|failure| failure.or_io(|error| io_error(from, "read file", path)(error)))?;
     }
-    let attributes = Attributes::of(&stat).owned_by(owner);
+    let attributes = Attributes::of(&stat).owned_by(options.owner);
     attributes.set(&copy).map_err(io_error(to, "set the attributes of", path))?;
-    Ok(Some(Copied { file: transfer.listed(path, attributes.mode()), shared }))
+    let mut file = transfer.listed(path, attributes.mode());
+    if options.throw_away {
+        file.sha256.clear();
+    }
+    Ok(Some(Copied { file, shared }))
 }
 
 /// Writes `bytes` as the copy of the file `path`, with the attributes of `stat`.

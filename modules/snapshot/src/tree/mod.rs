@@ -42,11 +42,14 @@ pub struct CopyOptions<'a> {
     pub owner: Option<(u32, u32)>,
     /// What is copied; without, everything.
     pub select: Option<Select<'a>>,
+    /// A copy that nobody will rely on: it is neither summed (its list has empty checksums) nor waited for until it is on
+    /// disk.
+    pub throw_away: bool,
 }
 
 impl Default for CopyOptions<'_> {
     fn default() -> Self {
-        Self { jobs: 1, reflink: Reflink::Auto, owner: None, select: None }
+        Self { jobs: 1, reflink: Reflink::Auto, owner: None, select: None, throw_away: false }
     }
 }
 

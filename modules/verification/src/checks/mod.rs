@@ -1,0 +1,139 @@
+//! What a recovered server is asked.
+//!
+//! Each check is a function that asks over connections it gets from a [`Connect`], and gives a [`Check`]. None fails
+//! itself: what cannot be asked is what it found.
+
+mod collations;
+mod databases;
+mod expectation;
+mod freshness;
+mod libraries;
+mod queries;
+mod row_counts;
+#[cfg(test)]
+mod tests;
+
+use std::error::Error;
+use std::time::Instant;
+
+use pg::{Server, ServerError};
+
+use crate::report::{Check, Finding, Outcome};
+
+pub(crate) use collations::collations;
+pub(crate) use databases::databases;
+pub use freshness::FreshnessQuery;
+pub(crate) use freshness::max_age;
+pub(crate) use libraries::libraries;
+pub use queries::UserQuery;
+pub(crate) use queries::queries;
+pub(crate) use row_counts::row_counts;
+
+/// Connects to the recovered server's database of this name, as a superuser.
+pub(crate) type Connect<'a> = dyn Fn(&str) -> Result<Server, ServerError> + 'a;
+
+/// The database that every cluster has, unless somebody dropped it.
+const FIRST: &str = "postgres";
+
+/// No more lines of details than this.
+const MOST_DETAILS: usize = 100;
+
+/// A check at work.
+struct Work {
+    name: &'static str,
+    begun: Instant,
+    details: Vec<String>,
+    findings: Vec<Finding>,
+}
+
+impl Work {
+    fn begin(name: &'static str) -> Work {
+        Work { name, begun: Instant::now(), details: vec![], findings: vec![] }
+    }
+
+    fn find(&mut self, message: String, sql: Vec<String>) {
+        self.findings.push(Finding { message, sql });
+    }
+
+    fn end(mut self, outcome: Outcome, message: String) -> Check {
+        let more = self.details.len().saturating_sub(MOST_DETAILS);
+        if more > 0 {
+            // The line that says so is one of them.
+            self.details.truncate(MOST_DETAILS.saturating_sub(1));
+            self.details.push(format!("and {} more", more.saturating_add(1)));
+        }
+        Check {
+            name: self.name.to_owned(),
+            outcome,
+            message,
+            details: self.details,
+            findings: self.findings,
+            seconds: self.begun.elapsed().as_secs_f64(),
+        }
+    }
+
+    /// The server could not even be asked.
+    fn unable(self, error: &ServerError) -> Check {
+        self.end(Outcome::Failed, words(error))
+    }
+}
+
+/// An error with its causes.
+fn words(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        text.push_str(": ");
+        text.push_str(&inner.to_string());
+        cause = inner.source();
+    }
+    text
+}
+
+/// The databases that can be connected to, in a server's own order.
+fn connectable(connect: &Connect) -> Result<Vec<String>, ServerError> {
+    let all = connect(FIRST)?.databases()?;
+    Ok(all
+        .into_iter()
+        .filter(|database| database.accepts_connections && !database.invalid)
+        .map(|database| database.name)
+        .collect())
+}
+
+/// `"a", "b" and "c"`; no more than ten of them.
+fn listed(names: &[String]) -> String {
+    let quoted: Vec<String> = names.iter().take(10).map(|name| format!("\"{name}\"")).collect();
+    let more = names.len().saturating_sub(10);
+    match quoted.split_last() {
+        Some((last, [])) => last.clone(),
+        Some((last, first)) if more == 0 => format!("{} and {last}", first.join(", ")),
+        _ => format!("{} and {more} more", quoted.join(", ")),
+    }
+}
+
+/// `1 database`, `2 databases`.
+fn many(number: usize, one: &str) -> String {
+    match (number, one.strip_suffix('y')) {
+        (1, _) => format!("1 {one}"),
+        (number, Some(stem)) => format!("{} {stem}ies", grouped(number as u64)),
+        (number, None) => format!("{} {one}s", grouped(number as u64)),
+    }
+}
+
+/// `1,000,080`: numbers of rows are compared by eye.
+fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len().saturating_sub(at)) % 3 == 0 {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// A name as SQL needs it.
+fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}

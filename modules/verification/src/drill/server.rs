@@ -1,0 +1,375 @@
+//! The part of a drill for which a server runs.
+
+use std::fs::File;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::FileTypeExt;
+use std::path::{Path, PathBuf};
+
+use chrono::{DateTime, Utc};
+use pg::{ControlFile, Endpoint, Login, LoginOptions, MajorVersion, Server};
+use sandbox::{
+    Answered, Answers, Bind, Change, Isolation, Order, Place, Sandbox, SandboxError, ServerState,
+};
+
+use super::{Drill, Kept};
+use crate::VerificationError;
+use crate::clone::{self, CONFIG_INSIDE, Configuration, Inside, LOG, WAL_SOCKET};
+use crate::ledger::Found;
+use crate::materialise::Made;
+use crate::recovering::{Ended, Recovering};
+use crate::report::{Evidence, Level, Outcome, RecoveryTimes, SandboxUsed};
+use crate::request::Sandboxing;
+use crate::server_log::ServerLog;
+use crate::wal_source::{self, Wal};
+
+/// All that belongs to the sandbox's server.
+pub(super) struct Running {
+    pub(super) sandbox: Sandbox,
+    pub(super) inside: Inside,
+    pub(super) log: ServerLog,
+    pub(super) answers: Answers,
+    pub(super) bin_dir: PathBuf,
+    pub(super) shared: PathBuf,
+    /// The shared directory, held open: a socket in it is reached whatever its path is.
+    pub(super) directory: File,
+}
+
+impl Drill<'_> {
+    /// Starts a server on the copy and makes every check that needs one.
+    ///
+    /// # Errors
+    /// Only when there can be no sandbox: anything else is the failure of a check.
+    pub(super) fn recover(&mut self, place: &Place, made: &Made) -> Result<(), VerificationError> {
+        let control = match ControlFile::read(&made.data.join("global/pg_control")) {
+            Ok(control) => control,
+            Err(error) => return self.cannot_recover(crate::chain(&error)),
+        };
+        let bin_dir = match self.bin_dir() {
+            Ok(found) => found,
+            Err(problem) => return self.cannot_recover(problem),
+        };
+        let begin = self.ledger.elapsed();
+        let mut running = match self.prepare(place, made, &control, bin_dir) {
+            Ok(running) => running,
+            Err(VerificationError::Sandbox(error @ SandboxError::Inside { .. })) => {
+                return self.cannot_recover(crate::chain(&error));
+            }
+            Err(error) => return Err(error),
+        };
+        self.ledger.note_phase("prepare", begin);
+        let outcome = self.check_recovery(&mut running);
+        if outcome == Outcome::Ok {
+            self.ask(&mut running);
+        }
+        if self.failed() {
+            self.log = running.log.last_words();
+        }
+        if self.plan.demand.keep && matches!(running.sandbox.server(), Ok(ServerState::Running)) {
+            let socket_directory = running.shared.clone();
+            let pid = running.sandbox.keep()?;
+            self.kept = Some(Kept { pid, socket_directory });
+            return Ok(());
+        }
+        self.ledger.phase("stop", || running.sandbox.close());
+        Ok(())
+    }
+
+    fn cannot_recover(&mut self, problem: String) -> Result<(), VerificationError> {
+        self.ledger.check("recovery", || Found::failed(problem));
+        Ok(())
+    }
+
+    /// The configuration, the answers for WAL, the sandbox, and the copy made ready.
+    fn prepare(
+        &mut self,
+        place: &Place,
+        made: &Made,
+        control: &ControlFile,
+        bin_dir: PathBuf,
+    ) -> Result<Running, VerificationError> {
+        let (demand, material) = (&self.plan.demand, &self.plan.material);
+        let isolated = demand.sandboxing == Sandboxing::Isolated;
+        let config = place.path().join("config");
+        let inside = if isolated {
+            Inside::isolated(&made.tablespaces)
+        } else {
+            on_the_host(made, place, &config)
+        };
+        let major = MajorVersion::from_catalog_version(control.catalog_version);
+        let configuration = Configuration {
+            major: major.or(material.major).unwrap_or(MajorVersion::V13),
+            limits: control.limits,
+            has_archive: demand.restore_command.is_some(),
+            preload_libraries: &demand.preload_libraries,
+            settings: &demand.settings,
+        };
+        clone::write_configuration(&config, &configuration.text(&inside))
+            .map_err(VerificationError::io("write the configuration in", &config))?;
+        let folder = material.ours.as_ref().map(|ours| ours.folder.clone());
+        let answers = Answers::listen(
+            &place.shared().join(WAL_SOCKET),
+            self.plan.run_as,
+            wal_source::source(Wal {
+                own: material.wal_entries(),
+                folder,
+                command: demand.restore_command.clone(),
+                scratch: place.path().to_path_buf(),
+                damaged: self.damages_wal(),
+            }),
+        )?;
+        let label = match &material.ours {
+            Some(ours) => Some(ours.folder.get(ours.backup.label())?),
+            None => None,
+        };
+        let mut sandbox = self.open(place, made, &config, &bin_dir)?;
+        sandbox.change(clone::changes(&inside, label.as_deref()))?;
+        if self.damages_wal() {
+            self.damage_wal(&mut sandbox, &inside, made)?;
+        }
+        let shared = place.shared();
+        let directory = File::open(&shared).map_err(VerificationError::io("open", &shared))?;
+        let log = ServerLog::new(shared.join(LOG));
+        Ok(Running { sandbox, inside, log, answers, bin_dir, shared, directory })
+    }
+
+    /// At level recover the self-test damages the WAL that recovery begins with.
+    fn damages_wal(&self) -> bool {
+        self.plan.demand.self_test && self.plan.demand.level == Level::Recover
+    }
+
+    /// Of a backup that holds its own WAL. What is fetched is damaged on its way.
+    fn damage_wal(
+        &mut self,
+        sandbox: &mut Sandbox,
+        inside: &Inside,
+        made: &Made,
+    ) -> Result<(), SandboxError> {
+        self.damaged = Some("the first WAL segment".to_owned());
+        let mut names: Vec<_> = std::fs::read_dir(made.data.join("pg_wal"))
+            .into_iter()
+            .flatten()
+            .flatten()
+            .filter_map(|entry| entry.file_name().into_string().ok())
+            .filter(|name| name.parse::<pg::WalSegmentName>().is_ok())
+            .collect();
+        names.sort();
+        let Some(first) = names.first().filter(|_| self.plan.material.ours.is_none()) else {
+            return Ok(());
+        };
+        sandbox.change(vec![Change::Remove(inside.data.join("pg_wal").join(first))])
+    }
+
+    fn open(
+        &mut self,
+        place: &Place,
+        made: &Made,
+        config: &Path,
+        bin_dir: &Path,
+    ) -> Result<Sandbox, VerificationError> {
+        let mut binds = made.binds.clone();
+        binds.push(Bind::read_only(config, CONFIG_INSIDE));
+        // A server that was not installed by the system's packages lies elsewhere, its libraries beside it.
+        if let Some(prefix) = bin_dir.parent().filter(|prefix| !prefix.starts_with("/usr")) {
+            binds.push(Bind::read_only(prefix, prefix));
+        }
+        let order = Order {
+            isolation: Isolation::None,
+            run_as: self.plan.run_as,
+            binds,
+            overlays: made.overlays.clone(),
+        };
+        let sandbox = match self.plan.demand.sandboxing {
+            Sandboxing::Isolated => Sandbox::open_isolated(&order, place)?,
+            Sandboxing::Process => Sandbox::open(order, place)?,
+        };
+        let (kind, isolation) = match sandbox.isolation() {
+            Isolation::None => ("process", "none"),
+            _ => ("namespaces", "namespaces"),
+        };
+        let uid = nix::unistd::Uid::from_raw(self.plan.run_as.uid);
+        let user = nix::unistd::User::from_uid(uid).ok().flatten();
+        self.sandbox_used = Some(SandboxUsed {
+            kind: kind.to_owned(),
+            isolation: isolation.to_owned(),
+            user: user.map_or_else(|| uid.to_string(), |user| user.name),
+            server_version: None,
+            bin_dir: Some(bin_dir.to_path_buf()),
+        });
+        Ok(sandbox)
+    }
+
+    fn check_recovery(&mut self, running: &mut Running) -> Outcome {
+        let started = Utc::now();
+        let begin = self.ledger.elapsed();
+        let found = self.recover_to_the_end(running);
+        let seconds = self.ledger.note_phase("recover", begin);
+        self.note_times(running, started, seconds);
+        let outcome = found.outcome;
+        self.ledger.checks.push(found.check("recovery", seconds));
+        outcome
+    }
+
+    fn recover_to_the_end(&mut self, running: &mut Running) -> Found {
+        let bin_dir = running.bin_dir.clone();
+        let ended = Recovering {
+            sandbox: &mut running.sandbox,
+            log: &mut running.log,
+            answers: &running.answers,
+            inside: &running.inside,
+            patience: self.plan.demand.patience,
+        }
+        .start(&bin_dir, self.watch);
+        let answered = running.answers.so_far();
+        match ended {
+            Ok(Ended::Ready) => self.judge_recovery(running),
+            Ok(Ended::Died(status)) => died(&mut running.log, status, &answered),
+            Ok(Ended::Stalled(time)) => Found::failed(format!(
+                "recovery made no progress for {} s{}",
+                time.as_secs(),
+                waiting_for(&answered)
+            ))
+            .details(running.log.last_words()),
+            Err(error) => Found::failed(crate::chain(&error)).details(running.log.last_words()),
+        }
+    }
+
+    /// "Ready to accept connections" alone is said by a wrong restore too.
+    fn judge_recovery(&mut self, running: &mut Running) -> Found {
+        let told = running.log.told.clone();
+        let Some((_, at)) = told.consistent else {
+            return Found::failed(
+                "the server started without reaching a consistent recovery state: it recovered as after a crash, so it has seen no backup_label, and its data may be damaged",
+            );
+        };
+        let control = running.sandbox.read(&running.inside.control_file(), 8192);
+        let control = control.map_err(|error| crate::chain(&error)).and_then(|bytes| {
+            ControlFile::parse(&running.inside.control_file(), &bytes)
+                .map_err(|error| crate::chain(&error))
+        });
+        match control {
+            Ok(control) if control.backup_end_awaited => {
+                return Found::failed(
+                    "the end of the backup was not replayed, says the control file",
+                );
+            }
+            Ok(_) => {}
+            Err(problem) => return Found::failed(problem),
+        }
+        let end = self
+            .connect(running, "postgres")
+            .and_then(|mut server| server.recovery_end())
+            .map_err(|error| crate::chain(&error));
+        let end = match end {
+            Ok(end) if end.in_recovery => {
+                return Found::failed("the server says that it is still in recovery");
+            }
+            Ok(end) => end,
+            Err(problem) => {
+                return Found::failed(format!("the server could not be asked: {problem}"));
+            }
+        };
+        let replayed = end.replay_lsn;
+        self.note_evidence(running, &end);
+        let stop = self.plan.material.subject.stop_lsn;
+        if let Some((replayed, stop)) = replayed.zip(stop).filter(|(at, stop)| at < stop) {
+            return Found::failed(format!(
+                "recovery ended at {replayed}, before the end of the backup at {stop}"
+            ));
+        }
+        let at = at.map_or_else(String::new, |at| format!(" at {at}"));
+        let end = replayed.map_or_else(String::new, |lsn| format!(", replayed to {lsn}"));
+        Found::ok(format!("consistent{at}, end of the backup replayed{end}"))
+    }
+
+    fn note_times(&mut self, running: &Running, started: DateTime<Utc>, seconds: f64) {
+        let told = &running.log.told;
+        let since = |at: Option<DateTime<Utc>>, from: DateTime<Utc>| {
+            at.map(|at| (at - from).as_seconds_f64().max(0.0))
+        };
+        let Some((consistent_at, _)) = told.consistent else { return };
+        let materialise = self
+            .ledger
+            .phases
+            .iter()
+            .find(|phase| phase.name == "materialise")
+            .map_or(0.0, |phase| phase.seconds);
+        let consistent = since(Some(consistent_at), started).unwrap_or(0.0);
+        let replay = since(told.redo_done, consistent_at).unwrap_or(0.0);
+        let ready = (seconds - consistent - replay).max(0.0);
+        let total = materialise + seconds;
+        self.recovery = Some(RecoveryTimes { materialise, consistent, replay, ready, total });
+    }
+
+    fn note_evidence(&mut self, running: &Running, end: &pg::RecoveryEnd) {
+        let last_commit = end.last_transaction.or(running.log.told.last_commit);
+        let replay_lsn = end.replay_lsn;
+        let newest = last_commit.or(self.plan.material.subject.stop_time);
+        let segments = running.answers.so_far().found.len();
+        self.evidence = Some(Evidence {
+            replay_lsn,
+            timeline: self.plan.material.subject.timeline,
+            last_commit,
+            age: newest.map(|at| (Utc::now() - at).as_seconds_f64()),
+            wal_segments: u64::try_from(segments).unwrap_or(u64::MAX),
+        });
+    }
+}
+
+/// Connects through the directory that is held open, after a look at what is there: what runs inside may have put a link
+/// in the socket's place, which would lead us to another server.
+pub(super) fn connect(
+    directory: &File,
+    user: &str,
+    database: &str,
+) -> Result<Server, pg::ServerError> {
+    let path = PathBuf::from(format!("/proc/self/fd/{}", directory.as_raw_fd()));
+    let socket = path.join(".s.PGSQL.5432");
+    let is_socket =
+        std::fs::symlink_metadata(&socket).is_ok_and(|found| found.file_type().is_socket());
+    let options = LoginOptions {
+        user: Some(user.to_owned()),
+        database: Some(database.to_owned()),
+        port: Some(5432),
+        unix_socket: Some(if is_socket { path.clone() } else { PathBuf::from("/nonexistent") }),
+        ..LoginOptions::default()
+    };
+    let mut login = Login::resolve(options, &|_| None)?;
+    login.endpoint = Endpoint::Socket(path);
+    login.connect_timeout = 30;
+    Server::connect(&login, "backstay backup_verify")
+}
+
+fn died(log: &mut ServerLog, status: i32, answered: &Answered) -> Found {
+    let words = log.last_words();
+    let said = ["PANIC:", "FATAL:"].iter().find_map(|severity| log.first(severity));
+    let mut message = match said {
+        Some(said) => format!("the server ended: {said}"),
+        None => format!("the server ended with status {status}"),
+    };
+    if let Some(failure) = &answered.failure {
+        message.push_str(&format!(" (WAL could not be fetched: {failure})"));
+    } else if let Some(missing) = answered.missing.iter().rev().find(|name| name.len() == 24) {
+        message.push_str(&format!(" (the first WAL segment that was not to be had: {missing})"));
+    }
+    Found::failed(message).details(words)
+}
+
+fn waiting_for(answered: &Answered) -> String {
+    let done =
+        answered.found.len() + answered.missing.len() + usize::from(answered.failure.is_some());
+    if usize::try_from(answered.asked).is_ok_and(|asked| asked > done) {
+        return ": a WAL file was asked for and restore_command has not answered".to_owned();
+    }
+    String::new()
+}
+
+/// Without isolation the server sees the host's paths.
+fn on_the_host(made: &Made, place: &Place, config: &Path) -> Inside {
+    Inside {
+        data: made.data.clone(),
+        tablespaces: made.tablespaces.clone(),
+        config: config.to_path_buf(),
+        shared: place.shared(),
+        executable: place.executable(),
+    }
+}

@@ -1,0 +1,142 @@
+//! What a drill would do, found out without changing anything.
+
+use std::path::{Path, PathBuf};
+
+use nix::unistd::{User, getegid, geteuid};
+use pg::MajorVersion;
+use program::Program;
+use sandbox::RunAs;
+
+use crate::VerificationError;
+use crate::material::{self, Files, Material};
+use crate::report::{Level, Subject};
+use crate::request::{Demand, Input, Way};
+
+/// A drill that nothing is known to stand in the way of.
+#[derive(Debug, Clone)]
+pub struct DrillPlan {
+    pub(crate) demand: Demand,
+    pub(crate) material: Material,
+    pub(crate) run_as: RunAs,
+    /// Where the server's programs are; none yet for tar files, whose version is inside.
+    pub(crate) bin_dir: Option<PathBuf>,
+}
+
+impl DrillPlan {
+    /// The backup, as far as it is known without unpacking.
+    #[must_use]
+    pub fn subject(&self) -> &Subject {
+        &self.material.subject
+    }
+
+    /// The directory of the server's programs, if it is known already.
+    #[must_use]
+    pub fn bin_dir(&self) -> Option<&Path> {
+        self.bin_dir.as_deref()
+    }
+}
+
+/// Finds out what the drill would do. Reads labels and manifests, but no data.
+///
+/// # Errors
+/// [`VerificationError`]: what there is cannot be verified, or not here.
+pub fn plan(demand: &Demand) -> Result<DrillPlan, VerificationError> {
+    let material = material::find(&demand.input)?;
+    check_way(demand, &material)?;
+    if demand.self_test && demand.level == Level::Manifest {
+        let problem = "at level manifest nothing is copied that could be damaged: give level recover, read or full";
+        return Err(VerificationError::Invalid {
+            option: "self_test",
+            problem: problem.to_owned(),
+        });
+    }
+    let run_as = run_as(demand, &material)?;
+    let bin_dir = match material.major {
+        Some(major) if demand.level > Level::Manifest => Some(programs(demand, major)?),
+        _ => None,
+    };
+    Ok(DrillPlan { demand: demand.clone(), material, run_as, bin_dir })
+}
+
+fn check_way(demand: &Demand, material: &Material) -> Result<(), VerificationError> {
+    let invalid = |problem: &str| {
+        Err(VerificationError::Invalid { option: "materialize", problem: problem.to_owned() })
+    };
+    let mounted = matches!(demand.input, Input::Repository { mounted: Some(_), .. });
+    match (&material.files, demand.way) {
+        (Files::Tar(_), Way::Auto | Way::Copy) => Ok(()),
+        (Files::Tar(_), _) => invalid("tar files can only be unpacked: leave it at auto"),
+        (Files::Directories(_), Way::InPlace) if !mounted => invalid(
+            "in_place would change the backup itself: it is for data_directory, volumes made from snapshots to be thrown away",
+        ),
+        (Files::Directories(directories), Way::Snapshot) if directories.snapshots.is_empty() => {
+            invalid("the backup is no btrfs snapshot")
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The user that the server runs as: the one asked for; without root, ourselves; else the owner of the files, and for those
+/// of root "postgres".
+fn run_as(demand: &Demand, material: &Material) -> Result<RunAs, VerificationError> {
+    let invalid = |problem: String| VerificationError::Invalid { option: "os_user", problem };
+    let us = geteuid();
+    let named = |name: &str| {
+        let found = User::from_name(name).ok().flatten();
+        found.map(|user| RunAs { uid: user.uid.as_raw(), gid: user.gid.as_raw() })
+    };
+    let wanted = match &demand.os_user {
+        Some(name) => Some(
+            named(name).ok_or_else(|| invalid(format!("\"{name}\" is no user of this host")))?,
+        ),
+        None if !us.is_root() => Some(RunAs { uid: us.as_raw(), gid: getegid().as_raw() }),
+        None => match &material.files {
+            Files::Directories(found) => {
+                let (uid, gid) = material::owner(&found.data)?;
+                Some(RunAs { uid, gid }).filter(|found| found.uid != 0)
+            }
+            Files::Tar(_) => None,
+        },
+    };
+    let run_as = wanted.or_else(|| named("postgres")).ok_or_else(|| {
+        invalid("the files belong to root and there is no user \"postgres\": name the user that the server is to run as".to_owned())
+    })?;
+    if run_as.uid == 0 {
+        return Err(invalid("is root, and the server refuses to run as root".to_owned()));
+    }
+    if !us.is_root() && run_as.uid != us.as_raw() {
+        return Err(invalid(format!(
+            "is user {}, but this task runs as user {us}, and only root can become another",
+            run_as.uid
+        )));
+    }
+    Ok(run_as)
+}
+
+/// The directory of the server's programs of this major version.
+pub(crate) fn programs(demand: &Demand, major: MajorVersion) -> Result<PathBuf, VerificationError> {
+    let missing =
+        || VerificationError::ProgramMissing { name: "postgres", major: major.to_string() };
+    let found = pg::bin::find_server_program("postgres", major, demand.bin_dir.as_deref(), None)
+        .ok_or_else(missing)?;
+    let bin_dir = found.parent().ok_or_else(missing)?.to_path_buf();
+    let bin_dir = bin_dir.canonicalize().map_err(VerificationError::io("find", &bin_dir))?;
+    let output = Program::new(bin_dir.join("postgres")).arg("--version").output();
+    let text = output.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
+    match text {
+        Ok(text) if version_of(&text) == Some(major) => Ok(bin_dir),
+        Ok(text) => Err(VerificationError::Invalid {
+            option: "bin_dir",
+            problem: format!(
+                "\"{}\" holds {text}, but the backup is of PostgreSQL {major}",
+                bin_dir.display()
+            ),
+        }),
+        Err(_) => Err(missing()),
+    }
+}
+
+fn version_of(text: &str) -> Option<MajorVersion> {
+    let (_, number) = text.split_once("(PostgreSQL) ")?;
+    number.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
+}
