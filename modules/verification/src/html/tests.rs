@@ -100,6 +100,33 @@ fn what_failed_is_open_and_its_log_is_there() {
     assert!(!html(&quiet).contains("FATAL"), "a log is of use only where something failed");
 }
 
+#[test]
+fn a_way_that_copies_nothing_names_the_size_of_the_backup() {
+    let [mut report, _, _] = reports();
+    let copy = report.materialized.as_mut().unwrap();
+    (copy.bytes, copy.way) = (0, "overlay".into());
+    let page = html(&report);
+    assert!(page.contains("<span>measured, 41.3 GiB by overlay</span>"));
+    assert!(page.contains("A recovery onto other storage has to copy 41.3 GiB first"));
+}
+
+#[test]
+fn details_that_say_the_same_again_are_left_out() {
+    let [mut report, _, _] = reports();
+    report.checks[0].details = vec![report.checks[0].message.clone()];
+    assert!(!html(&report).contains("id=\"details-1\""));
+    report.checks[0].details.push("more".into());
+    assert!(html(&report).contains("id=\"details-1\""));
+}
+
+#[test]
+fn a_self_test_says_why_checks_failed() {
+    let [report, _, _] = reports();
+    assert!(!html(&report).contains("damaged on purpose"));
+    let test = Report { self_test: true, ..report };
+    assert!(html(&test).contains("a copy that was damaged on purpose"));
+}
+
 /// Every text of a report replaced by something that would be markup.
 fn hostile() -> Report {
     const EVIL: &str =

@@ -2,7 +2,7 @@
 //! that people ask for first.
 
 use super::escape::{code, escape};
-use super::sign;
+use super::{recovery, sign};
 use crate::words::{age, counted, duration, size, time};
 use crate::{Check, Outcome, Report, Verdict};
 
@@ -165,7 +165,12 @@ fn figures(report: &Report) -> String {
             "A recovery takes",
             &duration(times.total),
             &report.materialized.as_ref().map_or_else(String::new, |copy| {
-                format!("measured, {} by {}", size(copy.bytes), copy.way)
+                let files = recovery::bytes(report).map_or_else(String::new, size);
+                format!(
+                    "measured, {} by {}",
+                    if files.is_empty() { "files" } else { &files },
+                    copy.way
+                )
             }),
         ),
         None => figure("A recovery takes", "not measured", "no recovery came to its end"),
