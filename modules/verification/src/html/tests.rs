@@ -125,6 +125,7 @@ fn a_self_test_says_why_checks_failed() {
     assert!(!html(&report).contains("damaged on purpose"));
     let test = Report { self_test: true, ..report };
     assert!(html(&test).contains("a copy that was damaged on purpose"));
+    assert!(html(&test).contains("<header class=\"partly\">"), "green is for a backup");
 }
 
 /// Every text of a report replaced by something that would be markup.
