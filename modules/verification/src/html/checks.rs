@@ -46,7 +46,12 @@ pub(super) fn section(report: &Report) -> String {
          <th role=\"columnheader\" scope=\"col\">Check</th>\
          <th role=\"columnheader\" scope=\"col\" class=\"number\">Time</th></tr></thead>\n{bodies}</table>\n"
     );
-    titled("checks", "Checks", &table)
+    let note = if report.self_test {
+        "<p class=\"note\">What failed here failed on a copy that was damaged on purpose.</p>\n"
+    } else {
+        ""
+    };
+    titled("checks", "Checks", &format!("{note}{table}"))
 }
 
 fn row(check: &Check, number: usize) -> String {
@@ -75,7 +80,8 @@ fn row(check: &Check, number: usize) -> String {
 /// The lines of details, open where something failed and when the page is printed. They follow their `details`
 /// element instead of being in it, since only so a style sheet alone can show them on paper.
 fn details(check: &Check, number: usize) -> String {
-    if check.details.is_empty() {
+    // One line that only says the same again is left out.
+    if check.details.is_empty() || check.details.as_slice() == [check.message.as_str()] {
         return String::new();
     }
     let open = check.outcome == Outcome::Failed || check.details.len() <= SHORT;

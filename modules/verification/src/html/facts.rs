@@ -89,7 +89,7 @@ pub(super) fn drill(report: &Report) -> String {
     }
     facts.add("Host", Some(code(&report.host)));
     facts.add("Began", Some(time(report.started)));
-    facts.add("Ended", Some(fact(&time(report.ended), "all torn down")));
+    facts.add("Ended", Some(time(report.ended)));
     titled("drill", "Sandbox and copy", &facts.finish())
 }
 

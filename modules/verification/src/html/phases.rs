@@ -38,7 +38,8 @@ pub(super) fn section(report: &Report) -> String {
 /// A round time, without what is zero in it.
 fn tick(seconds: f64) -> String {
     match seconds {
-        0.0..60.0 => format!("{seconds} s"),
+        // A sum of steps such as 0.2 is not always what it would be on paper.
+        0.0..60.0 => format!("{} s", (seconds * 100.0).round() / 100.0),
         60.0..7200.0 => format!("{} min", seconds / 60.0),
         _ => format!("{} h", seconds / 3600.0),
     }
@@ -91,6 +92,7 @@ mod tests {
         assert_eq!(scale(45.0), [0.0, 10.0, 20.0, 30.0, 40.0]);
         assert_eq!(scale(0.001), [0.0]);
         assert_eq!(scale(1e9).len(), 2);
+        assert_eq!(tick(scale(0.7)[3]), "0.6 s");
         let said = [0.0, 0.05, 20.0, 60.0, 1800.0, 7200.0].map(tick);
         assert_eq!(said, ["0 s", "0.05 s", "20 s", "1 min", "30 min", "2 h"]);
     }

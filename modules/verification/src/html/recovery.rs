@@ -55,12 +55,19 @@ fn caveat(report: &Report) -> String {
     if !matches!(copy.way.as_str(), "snapshot" | "reflink" | "overlay" | "in_place") {
         return String::new();
     }
+    let Some(bytes) = bytes(report) else { return String::new() };
     format!(
         "<p class=\"note\">The files were not copied here (way: {}). A recovery onto other storage has to copy {} \
          first, which is not in these times.</p>\n",
         code(&copy.way),
-        escape(&size(copy.bytes))
+        escape(&size(bytes))
     )
+}
+
+/// How much a recovery has to bring: what the copy holds, or for a way that copies nothing, what the backup does.
+pub(super) fn bytes(report: &Report) -> Option<u64> {
+    let copied = report.materialized.as_ref().map(|copy| copy.bytes).filter(|bytes| *bytes > 0);
+    copied.or(report.subject.bytes)
 }
 
 fn told(found: &Evidence) -> String {

@@ -100,6 +100,34 @@ fn what_failed_is_open_and_its_log_is_there() {
     assert!(!html(&quiet).contains("FATAL"), "a log is of use only where something failed");
 }
 
+#[test]
+fn a_way_that_copies_nothing_names_the_size_of_the_backup() {
+    let [mut report, _, _] = reports();
+    let copy = report.materialized.as_mut().unwrap();
+    (copy.bytes, copy.way) = (0, "overlay".into());
+    let page = html(&report);
+    assert!(page.contains("<span>measured, 41.3 GiB by overlay</span>"));
+    assert!(page.contains("A recovery onto other storage has to copy 41.3 GiB first"));
+}
+
+#[test]
+fn details_that_say_the_same_again_are_left_out() {
+    let [mut report, _, _] = reports();
+    report.checks[0].details = vec![report.checks[0].message.clone()];
+    assert!(!html(&report).contains("id=\"details-1\""));
+    report.checks[0].details.push("more".into());
+    assert!(html(&report).contains("id=\"details-1\""));
+}
+
+#[test]
+fn a_self_test_says_why_checks_failed() {
+    let [report, _, _] = reports();
+    assert!(!html(&report).contains("damaged on purpose"));
+    let test = Report { self_test: true, ..report };
+    assert!(html(&test).contains("a copy that was damaged on purpose"));
+    assert!(html(&test).contains("<header class=\"partly\">"), "green is for a backup");
+}
+
 /// Every text of a report replaced by something that would be markup.
 fn hostile() -> Report {
     const EVIL: &str =
@@ -196,4 +224,45 @@ fn one_line_for_a_log() {
         skipped.summary().starts_with("backup /srv/backup/plain passed level manifest in 0.09 s; ")
     );
     assert!(!hostile().summary().contains(['\n', '\u{0}']));
+}
+
+/// The colours of the style sheet by their names: those of the paper, or of the dark screen.
+fn palette(dark: bool) -> std::collections::BTreeMap<&'static str, [f64; 3]> {
+    let blocks: Vec<&str> = STYLE.split(":root {").skip(1).collect();
+    let lines = blocks[usize::from(dark)].split('}').next().unwrap().lines();
+    let colour = |hex: &str| {
+        let hex: String =
+            if hex.len() == 3 { hex.chars().flat_map(|c| [c, c]).collect() } else { hex.into() };
+        [0, 2, 4].map(|at| f64::from(u8::from_str_radix(&hex[at..at + 2], 16).unwrap()) / 255.0)
+    };
+    lines
+        .filter_map(|line| {
+            let (name, value) = line.trim().strip_prefix("--")?.split_once(": #")?;
+            Some((name, colour(value.trim_end_matches(';'))))
+        })
+        .collect()
+}
+
+/// As WCAG 2 defines it.
+fn contrast(one: [f64; 3], other: [f64; 3]) -> f64 {
+    let light = |colour: [f64; 3]| {
+        let [r, g, b] =
+            colour.map(|c| if c <= 0.04045 { c / 12.92 } else { ((c + 0.055) / 1.055).powf(2.4) });
+        0.2126 * r + 0.7152 * g + 0.0722 * b + 0.05
+    };
+    let ratio = light(one) / light(other);
+    ratio.max(1.0 / ratio)
+}
+
+#[test]
+fn every_text_can_be_told_from_its_ground() {
+    for dark in [false, true] {
+        let colours = palette(dark);
+        for text in ["ink", "quiet", "link", "ok", "failed"] {
+            for ground in ["ground", "panel", "failed-ground"] {
+                let ratio = contrast(colours[text], colours[ground]);
+                assert!(ratio >= 4.5, "{text} on {ground}, dark {dark}: {ratio:.2}");
+            }
+        }
+    }
 }

@@ -2,7 +2,7 @@
 //! that people ask for first.
 
 use super::escape::{code, escape};
-use super::sign;
+use super::{recovery, sign};
 use crate::words::{age, counted, duration, size, time};
 use crate::{Check, Outcome, Report, Verdict};
 
@@ -25,7 +25,8 @@ pub(super) fn section(report: &Report) -> String {
     // Green is for a backup that was restored. What was looked at only, or not at all, is not red either.
     let (class, mark) = match report.verdict {
         Verdict::Failed => ("failed", "failed"),
-        Verdict::Passed if restored(report) || report.self_test => ("passed", "ok"),
+        Verdict::Passed if report.self_test => ("partly", "ok"),
+        Verdict::Passed if restored(report) => ("passed", "ok"),
         Verdict::Passed if proved(report).is_empty() => ("partly", "skipped"),
         Verdict::Passed => ("partly", "ok"),
     };
@@ -165,7 +166,12 @@ fn figures(report: &Report) -> String {
             "A recovery takes",
             &duration(times.total),
             &report.materialized.as_ref().map_or_else(String::new, |copy| {
-                format!("measured, {} by {}", size(copy.bytes), copy.way)
+                let files = recovery::bytes(report).map_or_else(String::new, size);
+                format!(
+                    "measured, {} by {}",
+                    if files.is_empty() { "files" } else { &files },
+                    copy.way
+                )
             }),
         ),
         None => figure("A recovery takes", "not measured", "no recovery came to its end"),
