@@ -11,7 +11,7 @@ use sandbox::{
     Answered, Answers, Bind, Change, Isolation, Order, Place, Sandbox, SandboxError, ServerState,
 };
 
-use super::{Drill, Kept};
+use super::{Drill, Kept, installation};
 use crate::VerificationError;
 use crate::clone::{self, CONFIG_INSIDE, Configuration, Inside, LOG, WAL_SOCKET};
 use crate::ledger::Found;
@@ -168,10 +168,7 @@ impl Drill<'_> {
     ) -> Result<Sandbox, VerificationError> {
         let mut binds = made.binds.clone();
         binds.push(Bind::read_only(config, CONFIG_INSIDE));
-        // A server that was not installed by the system's packages lies elsewhere, its libraries beside it.
-        if let Some(prefix) = bin_dir.parent().filter(|prefix| !prefix.starts_with("/usr")) {
-            binds.push(Bind::read_only(prefix, prefix));
-        }
+        binds.extend(installation::binds(bin_dir));
         let order = Order {
             isolation: Isolation::None,
             run_as: self.plan.run_as,
