@@ -124,6 +124,11 @@ options:
       - Operating-system user that the server runs as. Only root can choose another than itself.
       - When not given, it is the owner of the files, or V(postgres) when they belong to root.
     type: str
+  superuser:
+    description:
+      - Name of a superuser of the restored database cluster, as whom the module connects to it. No password is needed in the sandbox.
+    type: str
+    default: postgres
   restore_command:
     description:
       - Command that fetches WAL which is later than that of the backup.
@@ -188,7 +193,7 @@ options:
   freshness:
     description:
       - Queries that each return one time, the newest of a table that is written to all the time. See O(max_age).
-      - A time without a time zone is taken as UTC.
+      - A time without a time zone is taken to be in the time zone of the database.
     type: list
     elements: dict
     suboptions:
@@ -232,7 +237,7 @@ options:
   keep:
     description:
       - Whether the server and its copy are left as they are, to look at them. C(psql) is the command line that enters it.
-      - The next drill with the same O(work_directory) and without this option removes them.
+      - They go when the process C(sandbox_pid) is ended, with C(kill), or when the host restarts.
     type: bool
     default: false
   report_directory:
@@ -552,6 +557,27 @@ report_html:
   type: str
   returned: success, not in check mode; and when checks fail
   sample: /var/backups/postgresql/main/backups/20261121T031500Z-3f9c/verifications/20261121T040000Z.html
+subject:
+  description:
+    - What is known of the backup, such as its C(label), C(system_identifier), C(server_version), C(timeline), C(from_standby), C(start_lsn), C(stop_lsn)
+      and their times.
+  type: dict
+  returned: success; and when checks fail
+phases:
+  description: What the drill did when, each with C(name), C(begin) and C(seconds), counted in seconds from its start.
+  type: list
+  elements: dict
+  returned: success, not in check mode; and when checks fail
+log:
+  description: The end of the server's log, when a check failed.
+  type: list
+  elements: str
+  returned: success, not in check mode; and when checks fail
+sandbox_pid:
+  description: Process that ends the server which was left up, and removes its copy, when it is killed.
+  type: int
+  returned: with O(keep=true)
+  sample: 4711
 psql:
   description: Command line that enters the server which was left up, on the target.
   type: str
@@ -560,10 +586,10 @@ psql:
 error_kind:
   description:
     - A stable word that tells what kind of failure it was, and that a playbook may branch on.
-    - V(drill_failed) when checks failed.
+    - V(verification_failed) when checks failed.
   type: str
   returned: failure
-  sample: drill_failed
+  sample: verification_failed
 hints:
   description: What to do about the failure, in whole sentences. The message has them too.
   type: list

@@ -1,6 +1,10 @@
 //! The content of an archive, decompressed by a thread of its own.
 //!
 //! Decompression is the limit of unpacking, so nothing else is done on its thread: no writing, no hashing.
+//!
+//! Measured with 2.1 GB of pgbench in 118 MB of gzip, on two processors and in memory: 1.0 s with the two threads, 1.9 s
+//! with one processor for both, 7.2 s for `tar xzf`. The crate zstd is C: ruzstd took 2.6 to 4 times as long (301
+//! against 1148 MB/s with files that compress to 40 %), which is slower than gzip.
 
 use std::fs::File;
 use std::io::{self, BufReader, Read};

@@ -140,6 +140,30 @@ const FIXED: [(&str, &str); 27] = [
     ("restart_after_crash", "off"),
 ];
 
+/// Settings that a user may nevertheless choose.
+const FREE: [&str; 5] =
+    ["shared_buffers", "huge_pages", "log_min_messages", "full_page_writes", "autovacuum"];
+
+/// Whether a setting, by its lower-case name, is ours alone to choose.
+pub(crate) fn is_ours(name: &str) -> bool {
+    const OTHERS: [&str; 12] = [
+        "archive_library",
+        "config_file",
+        "data_directory",
+        "event_triggers",
+        "external_pid_file",
+        "hba_file",
+        "ident_file",
+        "promote_trigger_file",
+        "restore_command",
+        "shared_preload_libraries",
+        "stats_temp_directory",
+        "unix_socket_directories",
+    ];
+    let fixed = FIXED.iter().any(|(fixed, _)| *fixed == name) && !FREE.contains(&name);
+    fixed || OTHERS.contains(&name) || name.starts_with("recovery_target")
+}
+
 fn path(path: &Path) -> String {
     path.display().to_string()
 }
@@ -246,6 +270,17 @@ mod tests {
         assert!(new.contains("max_connections = '250'\n"));
         assert!(new.contains("shared_preload_libraries = 'a,b'\nwork_mem = '1MB'\n"));
         assert!(new.contains("restore_command = '''/backstay/backstay'' sandbox-ask ''/backstay/shared/wal'' %f %p'\n"));
+    }
+
+    #[test]
+    fn what_keeps_it_apart_is_ours() {
+        for name in ["archive_mode", "listen_addresses", "recovery_target_time", "restore_command"]
+        {
+            assert!(is_ours(name), "{name}");
+        }
+        for name in ["shared_buffers", "work_mem", "max_connections", "wal_decode_buffer_size"] {
+            assert!(!is_ours(name), "{name}");
+        }
     }
 
     #[test]

@@ -26,6 +26,7 @@ mod recovering;
 mod report;
 mod request;
 mod server_log;
+mod storing;
 mod summary;
 mod wal_source;
 mod words;
@@ -41,6 +42,7 @@ pub use report::{
     SandboxUsed, Subject, SubjectKind, Verdict,
 };
 pub use request::{Demand, Input, Mounted, Sandboxing, Way};
+pub use storing::{Stored, store_beside, store_in};
 
 /// The checks in the order in which a report lists them, each with the level that makes it.
 pub const CHECKS: [(&str, Level); 16] = [

@@ -43,6 +43,7 @@ impl DrillPlan {
 pub fn plan(demand: &Demand) -> Result<DrillPlan, VerificationError> {
     let material = material::find(&demand.input)?;
     check_way(demand, &material)?;
+    check_settings(demand)?;
     if demand.self_test && demand.level == Level::Manifest {
         let problem = "at level manifest nothing is copied that could be damaged: give level recover, read or full";
         return Err(VerificationError::Invalid {
@@ -74,6 +75,31 @@ fn check_way(demand: &Demand, material: &Material) -> Result<(), VerificationErr
         }
         _ => Ok(()),
     }
+}
+
+/// What keeps the server apart, and what the drill itself relies on, cannot be changed.
+fn check_settings(demand: &Demand) -> Result<(), VerificationError> {
+    for (name, value) in &demand.settings {
+        let invalid = |problem: &str| {
+            Err(VerificationError::Invalid {
+                option: "settings",
+                problem: format!("\"{name}\" {problem}"),
+            })
+        };
+        let known = name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '.'));
+        if !known || name.is_empty() || name.starts_with("include") {
+            return invalid("is not the name of a server setting");
+        }
+        if crate::clone::is_ours(&name.to_ascii_lowercase()) {
+            return invalid(
+                "keeps the server apart or belongs to the drill, and cannot be changed",
+            );
+        }
+        if value.contains(['\n', '\r', '\0']) {
+            return invalid("has a value with a line break or a zero byte");
+        }
+    }
+    Ok(())
 }
 
 /// The user that the server runs as: the one asked for; without root, ourselves; else the owner of the files, and for those

@@ -20,14 +20,8 @@ impl Check {
     /// The level it belongs to; none for `self_test`, and for names that this release does not know.
     #[must_use]
     pub fn level(&self) -> Option<Level> {
-        match self.name.as_str() {
-            "files" | "label" | "control_file" | "wal" => Some(Level::Manifest),
-            "recovery" | "databases" | "libraries" | "collations" | "max_age"
-            | "max_recovery_time" | "queries" => Some(Level::Recover),
-            "row_counts" | "dump" | "page_checksums" => Some(Level::Read),
-            "indexes" => Some(Level::Full),
-            _ => None,
-        }
+        let known = crate::CHECKS.iter().filter(|(name, _)| *name != "self_test");
+        known.into_iter().find(|(name, _)| *name == self.name).map(|(_, level)| *level)
     }
 }
 

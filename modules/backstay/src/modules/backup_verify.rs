@@ -9,7 +9,7 @@ use ansible::{Failure, Kind, OptionSpec, Options, Preview, Returns, Task, spec::
 use repository::{BackupFolder, BackupId, ClusterName, CompleteBackup, Repository};
 use serde_json::{Map, Value, json};
 use verification::{
-    Demand, DrillPlan, Held, Input, Level, Mounted, Outcome, Report, Sandboxing, Verdict,
+    Demand, DrillPlan, Held, Input, Level, Mounted, Outcome, Report, Sandboxing, Stored, Verdict,
     VerificationError, Way,
 };
 
@@ -51,6 +51,7 @@ pub(crate) fn options() -> Vec<OptionSpec> {
         OptionSpec::new("self_test", Kind::Bool).default(Default::Bool(false)),
         OptionSpec::new("report_only", Kind::Bool).default(Default::Bool(false)),
         OptionSpec::new("keep", Kind::Bool).default(Default::Bool(false)),
+        OptionSpec::new("report_directory", Kind::Path),
     ])
 }
 
@@ -58,6 +59,7 @@ pub(crate) fn options() -> Vec<OptionSpec> {
 pub(crate) struct BackupVerify {
     demand: Demand,
     report_only: bool,
+    report_directory: Option<PathBuf>,
 }
 
 /// The drill to be held.
@@ -66,7 +68,11 @@ pub(crate) struct Plan(Box<DrillPlan>);
 impl Preview for Plan {
     fn preview(&self) -> Returns {
         let subject = self.0.subject();
-        let values = json!({"subject": subject, "bin_dir": self.0.bin_dir()});
+        let values = json!({
+            "backup_id": subject.backup_id,
+            "subject": subject,
+            "bin_dir": self.0.bin_dir(),
+        });
         Returns { values: object(values), changed: false, ..Returns::default() }
     }
 }
@@ -104,7 +110,8 @@ impl Task for BackupVerify {
             self_test: options.truth("self_test"),
             keep: options.truth("keep"),
         };
-        Ok(BackupVerify { demand, report_only: options.truth("report_only") })
+        let report_directory = options.absolute_path("report_directory")?;
+        Ok(BackupVerify { demand, report_only: options.truth("report_only"), report_directory })
     }
 
     fn plan(&self) -> Result<Plan, Failure> {
@@ -123,6 +130,15 @@ impl BackupVerify {
     fn reply(&self, held: &Held) -> Result<Returns, Failure> {
         let report = &held.report;
         let mut values = describe(report);
+        let mut warnings = warnings(held);
+        let stored = self.store(report).unwrap_or_else(|error| {
+            let text = frame::failure(&error, error.kind(), error.hints(), false).message;
+            warnings.push(format!("The report could not be kept: {text}."));
+            None
+        });
+        let (json, html) = stored.unzip();
+        values.insert("report".into(), json!(json));
+        values.insert("report_html".into(), json!(html));
         if let Some(kept) = &held.kept {
             let psql = format!(
                 "psql -h {} -p 5432 -U {} -d postgres",
@@ -133,12 +149,35 @@ impl BackupVerify {
             values.insert("sandbox_pid".into(), json!(kept.pid));
         }
         if report.verdict == Verdict::Passed || self.report_only {
-            return Ok(Returns { values, changed: false, ..Returns::default() });
+            return Ok(Returns::new(false, Value::Object(values)).warn(warnings));
         }
         let mut failure = Failure::new("verification_failed", what_failed(report));
+        values.insert("warnings".into(), json!(warnings));
         failure.values = values;
         Err(failure)
     }
+
+    /// Keeps the report where the option says, else beside the backup's manifest.
+    fn store(&self, report: &Report) -> Result<Option<Stored>, VerificationError> {
+        match (&self.report_directory, &self.demand.input) {
+            (Some(directory), _) => verification::store_in(report, directory).map(Some),
+            (None, Input::Repository { folder, .. }) => {
+                verification::store_beside(report, folder).map(Some)
+            }
+            (None, Input::Directory(_)) => Ok(None),
+        }
+    }
+}
+
+/// What a person should know although nothing failed.
+fn warnings(held: &Held) -> Vec<String> {
+    let cleared = held
+        .cleared
+        .iter()
+        .map(|path| format!("An earlier drill had left \"{}\"; it was removed.", path.display()));
+    let checks = held.report.checks.iter();
+    let findings = checks.flat_map(|check| &check.findings).map(|finding| finding.message.clone());
+    cleared.chain(findings).collect()
 }
 
 /// The first check that failed, and how many more did.
@@ -169,6 +208,8 @@ fn describe(report: &Report) -> Map<String, Value> {
             Verdict::Failed => "failed",
         },
         "level": report.level,
+        "backup_id": report.subject.backup_id,
+        "subject": report.subject,
         "checks": report.checks,
         "not_proved": report.not_proved(),
         "recovery": report.recovery,

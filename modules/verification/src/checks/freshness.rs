@@ -22,18 +22,18 @@ pub struct FreshnessQuery {
     pub query: String,
 }
 
-/// Compares the age of the newest data with `limit`. The newest is the last commit that was replayed, or what one of
-/// the queries returns, whichever is later: a database that nobody wrote to for a day has an old last commit, one that
+/// Compares the age of the newest data with `limit`. The newest is what is `known` without asking (a time, and what it is:
+/// "the last commit is"), or what one of the queries returns, whichever is later: a database that nobody wrote to for a day has an old last commit, one that
 /// only a job writes to has a young one.
 pub(crate) fn max_age(
     connect: &Connect,
-    last_commit: Option<DateTime<Utc>>,
+    known: Option<(DateTime<Utc>, &str)>,
     freshness: &[FreshnessQuery],
     now: DateTime<Utc>,
     limit: Option<Duration>,
 ) -> Check {
     let mut work = Work::begin("max_age");
-    let mut newest = last_commit.map(|time| (time, "the last commit is".to_owned()));
+    let mut newest = known.map(|(time, said)| (time, said.to_owned()));
     for query in freshness {
         match ask(connect, query) {
             Err(told) => work.details.push(format!("in database \"{}\": {told}", query.database)),

@@ -18,8 +18,9 @@ const MOST_ROWS: usize = 1000;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct UserQuery {
-    /// Its name in the report.
-    pub name: String,
+    /// Its name in the report; none: the query itself.
+    #[serde(default)]
+    pub name: Option<String>,
     /// The database.
     pub database: String,
     /// One single query.
@@ -47,7 +48,8 @@ pub(crate) fn queries(connect: &Connect, queries: &[UserQuery], timeout: Duratio
         if let Err(told) = ask(connect, query, timeout) {
             work.details.push(format!(
                 "query \"{}\" in database \"{}\": {told}",
-                query.name, query.database
+                query.name.as_ref().unwrap_or(&query.query),
+                query.database
             ));
         }
     }

@@ -42,12 +42,16 @@ impl Drill<'_> {
         let demand = self.plan.demand.clone();
         let connect = |database: &str| self.connect(running, database);
         let last_commit = self.evidence.as_ref().and_then(|evidence| evidence.last_commit);
+        let stop = self.plan.material.subject.stop_time;
+        let newest = last_commit
+            .map(|time| (time, "the last commit is"))
+            .or(stop.map(|time| (time, "the WAL holds no commit, and the stop of the backup is")));
         let timeout = demand.timeout.unwrap_or(QUERY_LIMIT);
         let made = [
             checks::databases(&connect),
             checks::libraries(&connect),
             checks::collations(&connect),
-            checks::max_age(&connect, last_commit, &demand.freshness, Utc::now(), demand.max_age),
+            checks::max_age(&connect, newest, &demand.freshness, Utc::now(), demand.max_age),
             checks::queries(&connect, &demand.queries, timeout),
         ];
         for check in made {

@@ -154,7 +154,7 @@ fn the_newest_data_counts() {
     let connect = |database: &str| login(&server, database);
     let time = |text: &str| text.parse::<DateTime<Utc>>().unwrap();
     let now = time("2026-11-21T12:00:00Z");
-    let commit = Some(time("2026-11-20T09:59:00Z"));
+    let commit = Some((time("2026-11-20T09:59:00Z"), "the last commit is"));
     let fresh = |text: &str| FreshnessQuery { database: "postgres".into(), query: text.into() };
     let (day, two) = (Some(Duration::from_secs(86_400)), Some(Duration::from_secs(172_800)));
 
