@@ -85,12 +85,12 @@ impl Drill<'_> {
     /// A connection to the sandbox's server. To list databases, any that every cluster has will do.
     pub(super) fn connect(&self, running: &Running, database: &str) -> Result<Server, ServerError> {
         let user = &self.plan.demand.login_user;
-        let first = connect(&running.directory, user, database);
+        let first = connect(running, user, database);
         match first {
             Err(error)
                 if database == "postgres" && crate::chain(&error).contains("does not exist") =>
             {
-                connect(&running.directory, user, "template1").map_err(|_| error)
+                connect(running, user, "template1").map_err(|_| error)
             }
             other => other,
         }
