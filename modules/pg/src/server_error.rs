@@ -1,6 +1,7 @@
 //! What can go wrong with a live server.
 
 use std::fmt;
+use std::path::PathBuf;
 
 use host::HostError;
 use postgres::error::SqlState;
@@ -162,6 +163,18 @@ pub enum ServerError {
         /// How it was noticed.
         proof: String,
     },
+    /// A server of another data directory answered.
+    #[error(
+        "another server answered: its data directory is \"{}\", not \"{}\"",
+        found.display(),
+        wanted.display()
+    )]
+    Elsewhere {
+        /// Its data directory.
+        found: PathBuf,
+        /// That of the server that was meant.
+        wanted: PathBuf,
+    },
 }
 
 impl ServerError {
@@ -203,9 +216,10 @@ impl ServerError {
         match self {
             ServerError::Login(_) => "invalid_argument",
             ServerError::Inside { source, .. } => source.kind(),
-            ServerError::Tls { .. } | ServerError::Connect { .. } | ServerError::Pooler { .. } => {
-                "connection_failed"
-            }
+            ServerError::Tls { .. }
+            | ServerError::Connect { .. }
+            | ServerError::Pooler { .. }
+            | ServerError::Elsewhere { .. } => "connection_failed",
             ServerError::Version(_) => "unsupported_version",
             ServerError::Setting { .. } | ServerError::Answer { .. } => "internal",
             ServerError::Statement { source, .. } if source.closed => "connection_lost",
@@ -321,6 +335,12 @@ mod tests {
             pooler.to_string(),
             "\"a:6432\" is not the server itself but a connection pooler: p"
         );
+        let elsewhere = ServerError::Elsewhere { found: "/a".into(), wanted: "/b".into() };
+        assert_eq!(
+            elsewhere.to_string(),
+            "another server answered: its data directory is \"/a\", not \"/b\""
+        );
+        assert_eq!((elsewhere.kind(), elsewhere.hints().len()), ("connection_failed", 0));
         let version =
             ServerError::Version(crate::ServerVersion::from_num(120_001).major().unwrap_err());
         assert_eq!(version.hints(), ["PostgreSQL 13 to 18 are supported."]);

@@ -76,6 +76,9 @@ fn build() -> Result<(), Refused> {
             if geteuid().is_root() {
                 privileges::drop_to(job.order.run_as)
                     .map_err(Refused::step("become the server's user"))?;
+                // After a change of the user our own files in /proc, the maps among them, are root's until this is said.
+                nix::sys::prctl::set_dumpable(true)
+                    .map_err(Refused::step("become the server's user"))?;
             }
             own_user_namespace()?;
             mounts::build(&job, true)?;

@@ -19,6 +19,9 @@ pub(crate) const SHARED: &str = "shared";
 
 const PREFIX: &str = "drill-";
 
+/// The inode number of the root of every btrfs subvolume.
+const SUBVOLUME: u64 = 256;
+
 /// One without a lock may be just being made.
 const GRACE: Duration = Duration::from_secs(600);
 
@@ -82,11 +85,11 @@ impl Place {
         let Self { path, lock, lifeline, mut sweeper, .. } = self;
         drop((lock, lifeline));
         sweeper.wait().map_err(SandboxError::io("remove", &path))?;
-        if fs::symlink_metadata(&path).is_ok() {
-            let left = io::Error::from(io::ErrorKind::DirectoryNotEmpty);
-            return Err(SandboxError::io("remove", &path)(left));
+        // The sweeper may have been killed.
+        match fs::symlink_metadata(&path) {
+            Ok(_) => remove(&path).map_err(SandboxError::io("remove", &path)),
+            Err(_) => Ok(()),
         }
-        Ok(())
     }
 
     /// Leaves it to the sandbox in it: it goes when that does.
@@ -143,17 +146,22 @@ fn clear(parent: &Path) -> Vec<PathBuf> {
     entries
         .filter(|entry| entry.file_name().to_string_lossy().starts_with(PREFIX))
         .map(|entry| entry.path())
-        .filter(|path| is_abandoned(path) && remove(path).is_ok())
+        .filter(|path| clear_one(path))
         .collect()
 }
 
-fn is_abandoned(path: &Path) -> bool {
+/// Removes one that nobody holds, and holds it meanwhile: whoever is just making it sees then that it is gone.
+fn clear_one(path: &Path) -> bool {
     match File::open(path.join(LOCK)) {
-        Ok(lock) => lock.try_lock().is_ok(),
-        Err(_) => fs::symlink_metadata(path)
-            .and_then(|found| found.modified())
-            .is_ok_and(|at| at.elapsed().is_ok_and(|age| age > GRACE)),
+        Ok(lock) => lock.try_lock().is_ok() && remove(path).is_ok(),
+        Err(_) => is_old(path) && remove(path).is_ok(),
     }
+}
+
+fn is_old(path: &Path) -> bool {
+    fs::symlink_metadata(path)
+        .and_then(|found| found.modified())
+        .is_ok_and(|at| at.elapsed().is_ok_and(|age| age > GRACE))
 }
 
 /// Removes a work directory with the copies in it, whichever way they were made. The lock goes last: until then nobody
@@ -171,17 +179,24 @@ fn remove_entry(path: &Path) -> io::Result<()> {
     if !found.is_dir() {
         return fs::remove_file(path);
     }
-    // The root of a btrfs subvolume has this inode number; removing it as a whole spares looking at every file.
-    if found.ino() == 256 {
-        let delete = program::Program::new("btrfs").args(["subvolume", "delete"]).arg(path);
-        if delete.run().is_ok() {
-            return Ok(());
+    if found.ino() == SUBVOLUME && delete_subvolume(path) {
+        return Ok(());
+    }
+    // Copies are one level below, and a subvolume removed as a whole spares looking at every file of it.
+    for entry in fs::read_dir(path).into_iter().flatten().flatten() {
+        if entry.metadata().is_ok_and(|found| found.is_dir() && found.ino() == SUBVOLUME) {
+            delete_subvolume(&entry.path());
         }
     }
     fs::remove_dir_all(path).or_else(|_| {
         open_up(path)?;
         fs::remove_dir_all(path)
     })
+}
+
+/// Whether it is gone. What is none, or cannot be removed so, is removed file by file.
+fn delete_subvolume(path: &Path) -> bool {
+    program::Program::new("btrfs").args(["subvolume", "delete"]).arg(path).run().is_ok()
 }
 
 /// An overlay leaves a directory that not even its owner may look into.

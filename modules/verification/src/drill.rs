@@ -1,6 +1,7 @@
 //! The drill itself.
 
 mod ask;
+mod installation;
 mod outcome;
 mod server;
 mod work;

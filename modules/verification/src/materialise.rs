@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{ioctl_ficlone, statvfs};
 use sandbox::{Bind, Overlay, Place, RunAs};
-use snapshot::{Choice, CopyOptions, EntryKind, Reflink};
+use snapshot::{Choice, CopyOptions, EntryKind, Reflink, Select};
 
 use crate::Level;
 use crate::clone::{DATA_INSIDE, TABLESPACES_INSIDE};
@@ -232,28 +232,50 @@ fn copies(from: &Directories, making: &Making<'_>, reflink: Reflink) -> Result<M
     let root = nix::unistd::geteuid().is_root();
     let owner = root.then_some((making.run_as.uid, making.run_as.gid));
     let data = copy.join("data");
-    let select = |path: &Path, _: EntryKind| match path.to_str() {
-        Some("postmaster.pid" | "postmaster.opts") => Choice::Skip,
-        _ => Choice::Copy,
-    };
-    let options =
-        CopyOptions { jobs: making.jobs, reflink, owner, select: Some(&select), throw_away: true };
-    let copy_one = |from: &Path, to: &Path| {
+    let copy_one = |from: &Path, to: &Path, select: Select<'_>| {
+        let options = CopyOptions {
+            jobs: making.jobs,
+            reflink,
+            owner,
+            select: Some(select),
+            throw_away: true,
+        };
         snapshot::copy_tree(from, to, &options, &|| Ok(()))
             .map(|report| report.bytes)
             .map_err(|error| crate::chain(&error))
     };
-    let mut bytes = copy_one(&from.data, &data)?;
-    bytes += separate_wal(&from.data, &data, &copy_one)?;
+    let mut bytes = copy_one(&from.data, &data, &not_of_the_server)?;
+    bytes += separate_wal(&from.data, &data, &|from, to| copy_one(from, to, &wal_only))?;
     let mut tablespaces = vec![];
     for (oid, path) in &from.tablespaces {
         let to = copy.join(format!("tablespace{oid}"));
-        bytes += copy_one(path, &to)?;
+        bytes += copy_one(path, &to, &tablespace_only)?;
         tablespaces.push((*oid, to));
     }
     let mut made = Made::at(data, tablespaces);
     made.bytes = bytes;
     Ok(made)
+}
+
+fn not_of_the_server(path: &Path, _: EntryKind) -> Choice {
+    match path.to_str() {
+        Some("postmaster.pid" | "postmaster.opts") => Choice::Skip,
+        _ => Choice::Copy,
+    }
+}
+
+/// A link in a backup may lead anywhere: to the home of somebody whose files only we may read. Of what it leads to, only
+/// what a server puts there is copied.
+fn tablespace_only(path: &Path, _: EntryKind) -> Choice {
+    let of_servers = path.to_str().is_some_and(|path| path.starts_with("PG_"));
+    if of_servers { Choice::Copy } else { Choice::Skip }
+}
+
+/// The same for WAL; `archive_status` and `summaries` are of the server that ran there.
+fn wal_only(path: &Path, kind: EntryKind) -> Choice {
+    let name = path.to_str().unwrap_or_default();
+    let is_wal = kind == EntryKind::File && name.parse::<pg::WalFileName>().is_ok();
+    if is_wal { Choice::Copy } else { Choice::Skip }
 }
 
 /// `pg_basebackup --waldir` leaves a link in the place of `pg_wal`: what it leads to belongs to the backup.

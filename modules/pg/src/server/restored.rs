@@ -1,5 +1,7 @@
 //! What a recovered server tells of itself, its databases and what they need of their host.
 
+use std::path::{Path, PathBuf};
+
 use chrono::{DateTime, Utc};
 use postgres::Row;
 use postgres::types::PgLsn;
@@ -83,6 +85,25 @@ pub struct CollationChange {
 }
 
 impl Server {
+    /// Makes sure that this is the server of the data directory `wanted`, as the server itself names it: whoever answers
+    /// on a socket may be another.
+    ///
+    /// # Errors
+    /// [`ServerError::Elsewhere`] when it is another; when the role may not read `data_directory`, or the connection is
+    /// lost.
+    pub fn must_serve(&mut self, wanted: &Path) -> Result<(), ServerError> {
+        let doing = "ask for the data directory";
+        let row = self
+            .client
+            .query_one("SELECT pg_catalog.current_setting('data_directory')", &[])
+            .map_err(ServerError::statement(doing))?;
+        let found = PathBuf::from(get::<String>(&row, 0, doing)?);
+        if found == wanted {
+            return Ok(());
+        }
+        Err(ServerError::Elsewhere { found, wanted: wanted.to_path_buf() })
+    }
+
     /// How recovery ended.
     ///
     /// # Errors

@@ -271,9 +271,9 @@ impl Drill<'_> {
 
 /// To list databases, any that every cluster has will do.
 fn connect_to(running: &Running, user: &str, database: &str) -> Result<Server, ServerError> {
-    match connect(&running.directory, user, database) {
+    match connect(running, user, database) {
         Err(error) if database == "postgres" && crate::chain(&error).contains("does not exist") => {
-            connect(&running.directory, user, "template1").map_err(|_| error)
+            connect(running, user, "template1").map_err(|_| error)
         }
         other => other,
     }

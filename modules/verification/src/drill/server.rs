@@ -11,7 +11,7 @@ use sandbox::{
     Answered, Answers, Bind, Change, Isolation, Order, Place, Sandbox, SandboxError, ServerState,
 };
 
-use super::{Drill, Kept};
+use super::{Drill, Kept, installation};
 use crate::VerificationError;
 use crate::clone::{self, CONFIG_INSIDE, Configuration, Inside, LOG, WAL_SOCKET};
 use crate::ledger::Found;
@@ -168,10 +168,7 @@ impl Drill<'_> {
     ) -> Result<Sandbox, VerificationError> {
         let mut binds = made.binds.clone();
         binds.push(Bind::read_only(config, CONFIG_INSIDE));
-        // A server that was not installed by the system's packages lies elsewhere, its libraries beside it.
-        if let Some(prefix) = bin_dir.parent().filter(|prefix| !prefix.starts_with("/usr")) {
-            binds.push(Bind::read_only(prefix, prefix));
-        }
+        binds.extend(installation::binds(bin_dir));
         let order = Order {
             isolation: Isolation::None,
             run_as: self.plan.run_as,
@@ -320,27 +317,30 @@ impl Drill<'_> {
 }
 
 /// Connects through the directory that is held open, after a look at what is there: what runs inside may have put a link
-/// in the socket's place, which would lead us to another server.
+/// in the socket's place, which would lead us to another server. It might do that after the look, too: so the server is
+/// asked which it is.
 pub(super) fn connect(
-    directory: &File,
+    running: &Running,
     user: &str,
     database: &str,
 ) -> Result<Server, pg::ServerError> {
-    let path = PathBuf::from(format!("/proc/self/fd/{}", directory.as_raw_fd()));
-    let socket = path.join(".s.PGSQL.5432");
-    let is_socket =
-        std::fs::symlink_metadata(&socket).is_ok_and(|found| found.file_type().is_socket());
+    let held = PathBuf::from(format!("/proc/self/fd/{}", running.directory.as_raw_fd()));
+    let found = std::fs::symlink_metadata(held.join(".s.PGSQL.5432"));
+    let is_socket = found.is_ok_and(|found| found.file_type().is_socket());
+    let directory = if is_socket { held } else { PathBuf::from("/nonexistent") };
     let options = LoginOptions {
         user: Some(user.to_owned()),
         database: Some(database.to_owned()),
         port: Some(5432),
-        unix_socket: Some(if is_socket { path.clone() } else { PathBuf::from("/nonexistent") }),
+        unix_socket: Some(directory.clone()),
         ..LoginOptions::default()
     };
     let mut login = Login::resolve(options, &|_| None)?;
-    login.endpoint = Endpoint::Socket(path);
+    login.endpoint = Endpoint::Socket(directory);
     login.connect_timeout = 30;
-    Server::connect(&login, "backstay backup_verify")
+    let mut server = Server::connect(&login, "backstay backup_verify")?;
+    server.must_serve(&running.inside.data)?;
+    Ok(server)
 }
 
 fn died(log: &mut ServerLog, status: i32, answered: &Answered) -> Found {
