@@ -17,7 +17,7 @@ use crate::files;
 use crate::ledger::{Found, Ledger};
 use crate::material::{self, Directories, Files};
 use crate::materialise::{self, Made, Making};
-use crate::plan::DrillPlan;
+use crate::plan::{DrillPlan, Installed};
 use crate::report::{Evidence, Level, RecoveryTimes, Report, SandboxUsed};
 use crate::request::Sandboxing;
 use crate::{VerificationError, plan};
@@ -196,9 +196,9 @@ impl Drill<'_> {
         self.examine(&directories, false);
     }
 
-    /// The directory of the server's programs.
-    fn bin_dir(&self) -> Result<PathBuf, String> {
-        if let Some(found) = &self.plan.bin_dir {
+    /// The server's programs.
+    fn installed(&self) -> Result<Installed, String> {
+        if let Some(found) = &self.plan.server {
             return Ok(found.clone());
         }
         let major = self.plan.material.major.ok_or("the major version of the backup cannot be told: PG_VERSION is missing or not one of 13 to 18")?;

@@ -216,6 +216,12 @@ fn foreign(path: &Path) -> Result<Material, VerificationError> {
         Some(Ok(manifest)) => (Some(manifest), None),
         Some(Err(error)) => (None, Some(crate::chain(&error))),
     };
+    if manifest.as_ref().is_some_and(Manifest::is_incremental) {
+        return Err(VerificationError::NoSource {
+            backup: path.display().to_string(),
+            problem: "it is an incremental backup: join it with those it builds on (pg_combinebackup) and verify the result".to_owned(),
+        });
+    }
     let mut material = Material {
         subject: unknown(kind, path),
         files,

@@ -97,14 +97,17 @@ impl Made {
             Way::Snapshot | Way::Reflink => {
                 self.free_before.zip(free(place)).map(|(before, now)| before.saturating_sub(now))
             }
-            _ => Some(allocated(&place.join(COPY))),
+            _ => Some(total(&place.join(COPY), &|found| found.blocks().saturating_mul(512))),
         };
-        Materialized {
-            way: way.to_owned(),
-            bytes: self.bytes,
-            bytes_taken,
-            notes: self.notes.clone(),
-        }
+        let bytes = match self.bytes {
+            // Nothing was copied, so nothing was counted.
+            0 => std::iter::once(&self.data)
+                .chain(self.tablespaces.iter().map(|(_, path)| path))
+                .map(|path| total(path, &fs::Metadata::len))
+                .sum(),
+            counted => counted,
+        };
+        Materialized { way: way.to_owned(), bytes, bytes_taken, notes: self.notes.clone() }
     }
 }
 
@@ -311,11 +314,12 @@ fn free(path: &Path) -> Option<u64> {
     found.f_bavail.checked_mul(found.f_frsize)
 }
 
-/// The blocks of everything below a directory, in bytes.
-fn allocated(path: &Path) -> u64 {
+/// A number of everything below a directory, added up: links count for themselves.
+fn total(path: &Path, of: &dyn Fn(&fs::Metadata) -> u64) -> u64 {
     let Ok(found) = fs::symlink_metadata(path) else { return 0 };
-    let own = found.blocks().saturating_mul(512);
-    let entries = if found.is_dir() { fs::read_dir(path).ok() } else { None };
-    let below = entries.into_iter().flatten().flatten().map(|entry| allocated(&entry.path()));
-    own.saturating_add(below.sum())
+    if !found.is_dir() {
+        return of(&found);
+    }
+    let entries = fs::read_dir(path).into_iter().flatten().flatten();
+    entries.fold(0, |sum, entry| sum.saturating_add(total(&entry.path(), of)))
 }

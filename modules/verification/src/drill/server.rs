@@ -16,6 +16,7 @@ use crate::VerificationError;
 use crate::clone::{self, CONFIG_INSIDE, Configuration, Inside, LOG, WAL_SOCKET};
 use crate::ledger::Found;
 use crate::materialise::Made;
+use crate::plan::Installed;
 use crate::recovering::{Ended, Recovering};
 use crate::report::{Evidence, Level, Outcome, RecoveryTimes, SandboxUsed};
 use crate::request::Sandboxing;
@@ -44,12 +45,12 @@ impl Drill<'_> {
             Ok(control) => control,
             Err(error) => return self.cannot_recover(crate::chain(&error)),
         };
-        let bin_dir = match self.bin_dir() {
+        let installed = match self.installed() {
             Ok(found) => found,
             Err(problem) => return self.cannot_recover(problem),
         };
         let begin = self.ledger.elapsed();
-        let mut running = match self.prepare(place, made, &control, bin_dir) {
+        let mut running = match self.prepare(place, made, &control, installed) {
             Ok(running) => running,
             Err(VerificationError::Sandbox(error @ SandboxError::Inside { .. })) => {
                 return self.cannot_recover(crate::chain(&error));
@@ -85,7 +86,7 @@ impl Drill<'_> {
         place: &Place,
         made: &Made,
         control: &ControlFile,
-        bin_dir: PathBuf,
+        installed: Installed,
     ) -> Result<Running, VerificationError> {
         let (demand, material) = (&self.plan.demand, &self.plan.material);
         let isolated = demand.sandboxing != Sandboxing::Process;
@@ -121,7 +122,7 @@ impl Drill<'_> {
             Some(ours) => Some(ours.folder.get(ours.backup.label())?),
             None => None,
         };
-        let mut sandbox = self.open(place, made, &config, &bin_dir)?;
+        let mut sandbox = self.open(place, made, &config, &installed)?;
         sandbox.change(clone::changes(&inside, label.as_deref()))?;
         if self.damages_wal() {
             self.damage_wal(&mut sandbox, &inside, made)?;
@@ -129,6 +130,7 @@ impl Drill<'_> {
         let shared = place.shared();
         let directory = File::open(&shared).map_err(VerificationError::io("open", &shared))?;
         let log = ServerLog::new(shared.join(LOG));
+        let bin_dir = installed.bin_dir;
         Ok(Running { sandbox, inside, log, answers, bin_dir, shared, directory })
     }
 
@@ -164,11 +166,11 @@ impl Drill<'_> {
         place: &Place,
         made: &Made,
         config: &Path,
-        bin_dir: &Path,
+        installed: &Installed,
     ) -> Result<Sandbox, VerificationError> {
         let mut binds = made.binds.clone();
         binds.push(Bind::read_only(config, CONFIG_INSIDE));
-        binds.extend(installation::binds(bin_dir));
+        binds.extend(installation::binds(&installed.bin_dir));
         let order = Order {
             isolation: Isolation::None,
             run_as: self.plan.run_as,
@@ -193,8 +195,8 @@ impl Drill<'_> {
             kind: kind.to_owned(),
             isolation: isolation.to_owned(),
             user: user.map_or_else(|| uid.to_string(), |user| user.name),
-            server_version: None,
-            bin_dir: Some(bin_dir.to_path_buf()),
+            server_version: Some(installed.version.clone()),
+            bin_dir: Some(installed.bin_dir.clone()),
         });
         Ok(sandbox)
     }
