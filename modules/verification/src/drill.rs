@@ -141,6 +141,8 @@ impl Drill<'_> {
             level: self.plan.demand.level,
             jobs: self.plan.demand.jobs,
             isolated: self.plan.demand.sandboxing == Sandboxing::Isolated,
+            with_wal: self.plan.material.ours.is_none(),
+            watch: self.watch,
         };
         let begin = self.ledger.elapsed();
         let made = match self.plan.material.files.clone() {
