@@ -144,7 +144,7 @@ fn own_user_namespace() -> Result<(), Refused> {
 )]
 fn start_init(job: &Job) -> Result<(), Refused> {
     let program = match job.order.isolation {
-        Isolation::None => Path::new("/proc/self/exe"),
+        Isolation::None => job.executable.as_path(),
         _ => Path::new(EXECUTABLE_INSIDE),
     };
     let run_as = job.order.run_as;
