@@ -20,7 +20,6 @@ mod answers;
 mod ask;
 mod builder;
 mod change;
-mod closing;
 mod engine;
 mod error;
 mod init;

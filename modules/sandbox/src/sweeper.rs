@@ -5,7 +5,6 @@ use std::io::Read;
 use std::path::Path;
 use std::time::Duration;
 
-use crate::closing::close_inherited;
 use crate::place::{self, LOCK};
 
 const ATTEMPTS: u32 = 40;
@@ -17,7 +16,7 @@ const PAUSE: Duration = Duration::from_millis(250);
 #[must_use]
 pub fn run(words: &[&str]) -> u8 {
     let [path] = words else { return 2 };
-    close_inherited();
+    program::close_inherited();
     // The terminal's or the connection's end is not ours.
     let _ = nix::unistd::setsid();
     let mut nothing = vec![];

@@ -187,8 +187,9 @@ fn first_file(directory: &Path) -> Option<PathBuf> {
     })
 }
 
-fn can_clone(file: &Path, place: &Path) -> std::io::Result<()> {
-    let probe = place.join("clone-probe");
+/// Whether a copy of the file in this directory can share its blocks: tried, since nothing tells it beforehand.
+pub(crate) fn can_clone(file: &Path, directory: &Path) -> std::io::Result<()> {
+    let probe = directory.join(format!("clone-probe-{}", std::process::id()));
     let cloned =
         File::open(file).and_then(|original| Ok(ioctl_ficlone(File::create(&probe)?, original)?));
     let _ = fs::remove_file(&probe);

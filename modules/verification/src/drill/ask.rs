@@ -13,8 +13,7 @@ use super::Drill;
 use super::server::{Running, connect};
 use crate::checks;
 use crate::ledger::Found;
-use crate::programs::Programs;
-use crate::recovering::{Ended, Recovering};
+use crate::recovering::Ended;
 use crate::report::{Level, Outcome};
 
 /// A user's query may take so long when the drill itself has no limit.
@@ -112,14 +111,7 @@ impl Drill<'_> {
             .map(|open| open.map(|one| one.name).collect::<Vec<_>>());
         let has_amcheck = self.plan.material.major.is_none_or(|major| major.has_amcheck_program());
         let Self { plan, ledger, watch, .. } = self;
-        let mut programs = Programs {
-            sandbox: &mut running.sandbox,
-            bin_dir: &running.bin_dir,
-            inside: &running.inside,
-            user: &plan.demand.login_user,
-            jobs: plan.demand.jobs,
-            watch: *watch,
-        };
+        let mut programs = running.programs(&plan.demand, *watch);
         ledger.check("dump", || match databases {
             Ok(databases) => programs.dump(&databases),
             Err(error) => Found::failed(crate::chain(&error)),
@@ -150,14 +142,7 @@ impl Drill<'_> {
             return;
         }
         let Self { plan, ledger, watch, .. } = self;
-        let mut programs = Programs {
-            sandbox: &mut running.sandbox,
-            bin_dir: &running.bin_dir,
-            inside: &running.inside,
-            user: &plan.demand.login_user,
-            jobs: plan.demand.jobs,
-            watch: *watch,
-        };
+        let mut programs = running.programs(&plan.demand, *watch);
         ledger.check("page_checksums", || programs.page_checksums());
         if self.plan.demand.keep {
             let _ = self.start_again(running);
@@ -188,15 +173,7 @@ impl Drill<'_> {
     }
 
     fn start_again(&mut self, running: &mut Running) -> Result<(), String> {
-        let bin_dir = running.bin_dir.clone();
-        let ended = Recovering {
-            sandbox: &mut running.sandbox,
-            log: &mut running.log,
-            answers: &running.answers,
-            inside: &running.inside,
-            patience: self.plan.demand.patience,
-        }
-        .start(&bin_dir, self.watch);
+        let ended = running.start(self.plan.demand.patience, self.watch);
         match ended {
             Ok(Ended::Ready) => Ok(()),
             Ok(other) => Err(format!("the server could not be started again: {other:?}")),

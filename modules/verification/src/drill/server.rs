@@ -4,6 +4,7 @@ use std::fs::File;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use pg::{ControlFile, Endpoint, Login, LoginOptions, MajorVersion, Server};
@@ -17,9 +18,10 @@ use crate::clone::{self, CONFIG_INSIDE, Configuration, Inside, LOG, WAL_SOCKET};
 use crate::ledger::Found;
 use crate::materialise::Made;
 use crate::plan::Installed;
+use crate::programs::Programs;
 use crate::recovering::{Ended, Recovering};
 use crate::report::{Evidence, Level, Outcome, RecoveryTimes, SandboxUsed};
-use crate::request::Sandboxing;
+use crate::request::{Demand, Sandboxing};
 use crate::server_log::ServerLog;
 use crate::wal_source::{self, Wal};
 
@@ -33,6 +35,40 @@ pub(super) struct Running {
     pub(super) shared: PathBuf,
     /// The shared directory, held open: a socket in it is reached whatever its path is.
     pub(super) directory: File,
+}
+
+impl Running {
+    /// Starts the server and waits until it accepts connections, ends, or stands still for so long.
+    pub(super) fn start(
+        &mut self,
+        patience: Duration,
+        watch: &dyn Fn() -> Result<(), String>,
+    ) -> Result<Ended, SandboxError> {
+        let mut recovering = Recovering {
+            sandbox: &mut self.sandbox,
+            log: &mut self.log,
+            answers: &self.answers,
+            inside: &self.inside,
+            patience,
+        };
+        recovering.start(&self.bin_dir, watch)
+    }
+
+    /// PostgreSQL's own programs, as the drill calls them.
+    pub(super) fn programs<'a>(
+        &'a mut self,
+        demand: &'a Demand,
+        watch: &'a dyn Fn() -> Result<(), String>,
+    ) -> Programs<'a> {
+        Programs {
+            sandbox: &mut self.sandbox,
+            bin_dir: &self.bin_dir,
+            inside: &self.inside,
+            user: &demand.login_user,
+            jobs: demand.jobs,
+            watch,
+        }
+    }
 }
 
 impl Drill<'_> {
@@ -213,15 +249,7 @@ impl Drill<'_> {
     }
 
     fn recover_to_the_end(&mut self, running: &mut Running) -> Found {
-        let bin_dir = running.bin_dir.clone();
-        let ended = Recovering {
-            sandbox: &mut running.sandbox,
-            log: &mut running.log,
-            answers: &running.answers,
-            inside: &running.inside,
-            patience: self.plan.demand.patience,
-        }
-        .start(&bin_dir, self.watch);
+        let ended = running.start(self.plan.demand.patience, self.watch);
         let answered = running.answers.so_far();
         match ended {
             Ok(Ended::Ready) => self.judge_recovery(running),
