@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use chrono::Utc;
+use chrono::{DateTime, Utc};
 use nix::sys::signal::Signal;
 use pg::{Server, ServerError};
 use repository::RowCounts;
@@ -13,6 +13,7 @@ use super::Drill;
 use super::server::{Running, connect};
 use crate::checks;
 use crate::ledger::Found;
+use crate::material::Material;
 use crate::recovering::Ended;
 use crate::report::{Level, Outcome};
 
@@ -42,10 +43,7 @@ impl Drill<'_> {
         let user = demand.login_user.as_str();
         let connect = |database: &str| connect_to(running, user, database);
         let last_commit = self.evidence.as_ref().and_then(|evidence| evidence.last_commit);
-        let stop = self.plan.material.subject.stop_time;
-        let newest = last_commit
-            .map(|time| (time, "the last commit is"))
-            .or(stop.map(|time| (time, "the WAL holds no commit, and the stop of the backup is")));
+        let newest = self.newest(last_commit);
         let timeout = demand.timeout.unwrap_or(QUERY_LIMIT);
         let ledger = &mut self.ledger;
         ledger.add(checks::databases(&connect));
@@ -55,6 +53,21 @@ impl Drill<'_> {
         ledger.add(checks::max_age(&connect, newest, fresh, Utc::now(), limit));
         ledger.add(checks::queries(&connect, &demand.queries, timeout));
         self.judge_time(demand.max_recovery_time);
+    }
+
+    /// The time from which the data's age is counted, and what it is: without a commit in the WAL the data is at least as
+    /// new as the backup.
+    pub(super) fn newest(
+        &self,
+        last_commit: Option<DateTime<Utc>>,
+    ) -> Option<(DateTime<Utc>, &'static str)> {
+        let Material { subject, checkpoint_time, .. } = &self.plan.material;
+        let stop = subject
+            .stop_time
+            .map(|time| (time, "the WAL holds no commit, and the stop of the backup is"));
+        let checkpoint = checkpoint_time
+            .map(|time| (time, "the WAL holds no commit, and the checkpoint of the backup is"));
+        last_commit.map(|time| (time, "the last commit is")).or(stop).or(checkpoint)
     }
 
     fn judge_time(&mut self, limit: Option<Duration>) {

@@ -334,13 +334,13 @@ impl Drill<'_> {
     fn note_evidence(&mut self, running: &Running, end: &pg::RecoveryEnd) {
         let last_commit = end.last_transaction.or(running.log.told.last_commit);
         let replay_lsn = end.replay_lsn;
-        let newest = last_commit.or(self.plan.material.subject.stop_time);
+        let newest = self.newest(last_commit);
         let segments = running.answers.so_far().found.len();
         self.evidence = Some(Evidence {
             replay_lsn,
             timeline: self.plan.material.subject.timeline,
             last_commit,
-            age: newest.map(|at| (Utc::now() - at).as_seconds_f64()),
+            age: newest.map(|(at, _)| (Utc::now() - at).as_seconds_f64()),
             wal_segments: u64::try_from(segments).unwrap_or(u64::MAX),
         });
     }
