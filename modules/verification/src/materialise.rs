@@ -24,6 +24,7 @@ pub(crate) struct Making<'a> {
     pub(crate) way: Way,
     pub(crate) level: Level,
     pub(crate) jobs: usize,
+    pub(crate) watch: &'a dyn Fn() -> Result<(), String>,
     /// Whether mounts can be made, which an overlay needs.
     pub(crate) isolated: bool,
 }
@@ -243,7 +244,7 @@ fn copies(from: &Directories, making: &Making<'_>, reflink: Reflink) -> Result<M
             select: Some(select),
             throw_away: true,
         };
-        snapshot::copy_tree(from, to, &options, &|| Ok(()))
+        snapshot::copy_tree(from, to, &options, making.watch)
             .map(|report| report.bytes)
             .map_err(|error| crate::chain(&error))
     };
