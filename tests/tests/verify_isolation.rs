@@ -114,7 +114,7 @@ fn neither_the_network_nor_a_socket_nor_a_file_of_the_host_is_there() {
             "/root",
             "/var/log",
             "/var/lib",
-            "/sys",
+            "/sys/class",
             "/boot",
             "/mnt",
             "/srv",

@@ -112,7 +112,9 @@ fn a_killed_module_leaves_nothing_whatever_it_did() {
         let sandboxed = [json!({}), json!({"sandbox": "process"})];
         for more in &sandboxed {
             let asked = drills.begin(&user, more);
-            wait_until("the server starts", PATIENCE, || find(asked.pid(), "config_file").is_some());
+            wait_until("the server starts", PATIENCE, || {
+                find(asked.pid(), "config_file").is_some()
+            });
             end(asked, &drills, &user);
 
             end(asking(&drills, &user, more), &drills, &user);
@@ -203,7 +205,7 @@ fn left_overs_are_cleared_by_the_next_drill_and_told() {
     }
     fs::write(left.join("lock"), "").expect("a file of ours");
     fs::write(left.join("copy/data/base/1"), "x").expect("a file of ours");
-    let shut = std::os::unix::fs::PermissionsExt::from_mode(0);
+    let shut = std::os::unix::fs::PermissionsExt::from_mode(0o000);
     fs::set_permissions(left.join("copy/work0/work"), shut).expect("chmod of our own");
     // one that is just being made has no lock yet
     let young = work.join("drill-1-3");

@@ -141,8 +141,9 @@ impl Drill<'_> {
             way: self.plan.demand.way,
             level: self.plan.demand.level,
             jobs: self.plan.demand.jobs,
-            watch: self.watch,
             isolated: self.plan.demand.sandboxing == Sandboxing::Isolated,
+            with_wal: self.plan.material.ours.is_none(),
+            watch: self.watch,
         };
         let begin = self.ledger.elapsed();
         let made = match self.plan.material.files.clone() {
