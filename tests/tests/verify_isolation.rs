@@ -149,7 +149,7 @@ fn neither_the_network_nor_a_socket_nor_a_file_of_the_host_is_there() {
                 );
             }
             assert_eq!(
-                kept.shell("ls -A /run /var /etc/ssl 2>/dev/null | grep -v : | tr -d '\\n'"),
+                kept.shell("ls -A /run /mnt /etc/ssl 2>/dev/null | grep -v : | tr -d '\\n'"),
                 ""
             );
             assert_writes_stay_inside(&kept);
@@ -327,6 +327,7 @@ fn a_subscription_and_a_standby_in_the_backup_contact_nobody() {
     let mut drills = Drills::of(subscriber, &["-X", "stream", "-R"]);
     assert!(drills.backup().join("standby.signal").exists());
     let slot = "select active::text || ' ' || confirmed_flush_lsn from pg_replication_slots where slot_name = 's'";
+    drills.server.announce_log("terminating logical replication worker");
     drills.server.stop(Stop::Fast);
     wait_until("the subscriber has left", std::time::Duration::from_secs(30), || {
         publisher.query(slot).starts_with("false")
@@ -492,7 +493,10 @@ fn links_lead_nobody_out() {
 fn where_nothing_isolates_nothing_runs_unless_it_is_asked_for() {
     let server = Server::builder().major(14).start();
     let drills = Drills::of(server, &["-X", "stream"]);
-    let executable = backstay_tests::collection::executable();
+    // where everybody can reach it
+    let executable = drills.place().join("backstay");
+    fs::copy(backstay_tests::collection::executable(), &executable).expect("a copy of ours");
+    fs::set_permissions(&executable, fs::Permissions::from_mode(0o755)).expect("chmod of our own");
     let user = User::current();
     if user.uid == 0 {
         let mut command = tied("setpriv", &user);
