@@ -1,6 +1,7 @@
 //! The drill itself.
 
 mod ask;
+mod guard;
 mod installation;
 mod outcome;
 mod server;
@@ -42,11 +43,14 @@ pub struct Kept {
     pub socket_directory: PathBuf,
 }
 
+/// Says whether to go on, or why not.
+pub type Watch<'a> = dyn Fn() -> Result<(), String> + Sync + 'a;
+
 /// A drill under way.
 pub(crate) struct Drill<'a> {
     pub(crate) plan: DrillPlan,
     pub(crate) ledger: Ledger,
-    pub(crate) watch: &'a dyn Fn() -> Result<(), String>,
+    pub(crate) watch: &'a Watch<'a>,
     pub(crate) sandbox_used: Option<SandboxUsed>,
     pub(crate) recovery: Option<RecoveryTimes>,
     pub(crate) evidence: Option<Evidence>,
@@ -61,10 +65,7 @@ pub(crate) struct Drill<'a> {
 ///
 /// # Errors
 /// [`VerificationError`] when it could not be held. Everything that was made is removed again then.
-pub fn hold(
-    plan: DrillPlan,
-    watch: &dyn Fn() -> Result<(), String>,
-) -> Result<Held, VerificationError> {
+pub fn hold(plan: DrillPlan, watch: &Watch<'_>) -> Result<Held, VerificationError> {
     let (began, started, timeout) = (Instant::now(), Utc::now(), plan.demand.timeout);
     let watch = move || match timeout {
         Some(limit) if began.elapsed() >= limit => {

@@ -162,6 +162,9 @@ fn why_no_overlay(from: &Directories, making: &Making<'_>) -> Option<String> {
     if !making.isolated {
         return Some("the sandbox cannot mount".to_owned());
     }
+    if making.with_wal && is_link(&from.data.join("pg_wal")) {
+        return Some("pg_wal is a link, which leads nowhere in the sandbox".to_owned());
+    }
     let owner = fs::metadata(&from.data).map(|found| found.uid()).ok()?;
     (owner != making.run_as.uid).then(|| {
         format!("the files belong to user {owner}, and the server runs as {}", making.run_as.uid)
@@ -225,6 +228,9 @@ fn snapshots(from: &Directories, making: &Making<'_>) -> Result<Made, String> {
 }
 
 fn overlays(from: &Directories, making: &Making<'_>) -> Result<Made, String> {
+    if making.with_wal && is_link(&from.data.join("pg_wal")) {
+        return Err("an overlay cannot show the directory that the link pg_wal leads to".to_owned());
+    }
     let copy = copy_place(making.place)?;
     let mut made = Made::at(from.data.clone(), from.tablespaces.clone());
     let binds = std::mem::take(&mut made.binds);
@@ -302,6 +308,10 @@ fn wal_only(path: &Path, kind: EntryKind) -> Choice {
     if is_wal { Choice::Copy } else { Choice::Skip }
 }
 
+fn is_link(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|found| found.is_symlink())
+}
+
 /// `pg_basebackup --waldir` leaves a link in the place of `pg_wal`: what it leads to belongs to the backup.
 fn separate_wal(
     from: &Path,
@@ -309,8 +319,7 @@ fn separate_wal(
     copy_one: &dyn Fn(&Path, &Path) -> Result<(), String>,
 ) -> Result<(), String> {
     let (link, copy) = (from.join("pg_wal"), to.join("pg_wal"));
-    let is_link = fs::symlink_metadata(&link).is_ok_and(|found| found.is_symlink());
-    if !is_link || !link.is_dir() {
+    if !is_link(&link) || !link.is_dir() {
         return Ok(());
     }
     fs::remove_file(&copy).map_err(|error| format!("\"{}\": {error}", copy.display()))?;

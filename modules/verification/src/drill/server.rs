@@ -12,6 +12,7 @@ use sandbox::{
     Answered, Answers, Bind, Change, Isolation, Order, Place, Sandbox, SandboxError, ServerState,
 };
 
+use super::guard::guarded;
 use super::{Drill, Kept, installation};
 use crate::VerificationError;
 use crate::clone::{self, CONFIG_INSIDE, Configuration, Inside, LOG, WAL_SOCKET};
@@ -94,10 +95,12 @@ impl Drill<'_> {
             Err(error) => return Err(error),
         };
         self.ledger.note_phase("prepare", begin);
-        let outcome = self.check_recovery(&mut running);
-        if outcome == Outcome::Ok {
-            self.ask(&mut running);
-        }
+        let (stopped, watch) = (self.ledger.stopped.clone(), self.watch);
+        guarded(running.sandbox.pid(), watch, &stopped, || {
+            if self.check_recovery(&mut running) == Outcome::Ok {
+                self.ask(&mut running);
+            }
+        });
         if self.failed() {
             self.log = running.log.last_words();
         }
@@ -244,7 +247,7 @@ impl Drill<'_> {
         let seconds = self.ledger.note_phase("recover", begin);
         self.note_times(running, started, seconds);
         let outcome = found.outcome;
-        self.ledger.checks.push(found.check("recovery", seconds));
+        self.ledger.push(found.check("recovery", seconds));
         outcome
     }
 
