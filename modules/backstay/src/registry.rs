@@ -18,6 +18,7 @@ pub(crate) const BACKSTAY: Executable = Executable {
         (sandbox::BUILD_COMMAND, |_| sandbox::run_builder()),
         (sandbox::INIT_COMMAND, sandbox::run_init),
         (sandbox::SWEEP_COMMAND, sandbox::run_sweeper),
+        (sandbox::TIE_COMMAND, sandbox::run_tied),
         (sandbox::ASK_COMMAND, sandbox::run_ask),
     ],
 };

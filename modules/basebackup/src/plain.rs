@@ -1,6 +1,6 @@
 //! A plain base backup held against its manifest, as `pg_verifybackup` does it, with several threads.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, FileType};
 use std::io::{self, Read};
 use std::os::unix::fs::FileTypeExt;
@@ -48,7 +48,8 @@ pub fn check_plain(
     let read = fs::read_dir(check.data);
     let entries = read.map_err(BasebackupError::io("read directory", check.data))?;
     there.entries(entries, Path::new(""), check);
-    let There { files, explained, mut problems } = there;
+    there.unlinked(manifest, check);
+    let There { files, explained, mut problems, .. } = there;
     let (mut count, mut bytes, mut to_read) = (0, 0_u64, Vec::new());
     for (path, expected) in manifest.files.iter().filter(|(path, _)| !is_ignored(path)) {
         match files.get(path) {
@@ -132,6 +133,7 @@ struct There {
     /// What there is a problem about already, with everything below: it is not missing besides.
     explained: Vec<PathBuf>,
     problems: Vec<Problem>,
+    tablespaces: BTreeSet<u32>,
 }
 
 impl There {
@@ -139,6 +141,20 @@ impl There {
         match fs::read_dir(at) {
             Ok(entries) => self.entries(entries, path, check),
             Err(error) => self.unreadable(path, &error),
+        }
+    }
+
+    /// Tablespaces whose place is known although nothing in the data directory leads there: whoever copied them apart
+    /// leaves the links out.
+    fn unlinked(&mut self, manifest: &Manifest, check: &CheckPlain<'_>) {
+        let listed: BTreeSet<u32> =
+            manifest.files.keys().filter_map(|path| tablespace_of(path)).collect();
+        for oid in listed {
+            let path = Path::new("pg_tblspc").join(oid.to_string());
+            let known = self.tablespaces.contains(&oid) || self.explained.contains(&path);
+            if let Some(at) = (check.tablespace)(oid).filter(|_| !known) {
+                self.directory(&at, &path, check);
+            }
         }
     }
 
@@ -165,6 +181,7 @@ impl There {
         let tablespace = tablespace_of(path).filter(|_| path.components().count() == 2);
         if let Some(oid) = tablespace.filter(|_| found.is_symlink() || found.is_dir()) {
             let at = (check.tablespace)(oid).unwrap_or_else(|| entry.path());
+            self.tablespaces.insert(oid);
             return self.directory(&at, path, check);
         }
         if found.is_dir() {

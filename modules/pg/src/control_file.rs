@@ -8,6 +8,8 @@ use std::fmt;
 use std::path::Path;
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
+
 use crate::bytes::Bytes;
 use crate::crc32c::crc32c;
 use crate::server_file::{self, ServerFileError};
@@ -90,6 +92,8 @@ pub struct ControlFile {
     pub redo: Lsn,
     /// The timeline of the latest checkpoint.
     pub timeline: TimelineId,
+    /// When the latest checkpoint began, by the clock of the server that made it.
+    pub checkpoint_time: DateTime<Utc>,
     /// How far recovery must go at least before the data is consistent; `None` on a primary.
     pub min_recovery_point: Option<Lsn>,
     /// The size of a data page in bytes.
@@ -186,6 +190,11 @@ impl ControlFile {
             state,
             checkpoint: Lsn::from(bytes.u64(offset::CHECKPOINT)?),
             redo: Lsn::from(bytes.u64(offset::REDO)?),
+            checkpoint_time: DateTime::from_timestamp(
+                bytes.u64(offset::CHECKPOINT_TIME)?.cast_signed(),
+                0,
+            )
+            .unwrap_or_default(),
             timeline,
             min_recovery_point: (!min_recovery_point.is_invalid()).then_some(min_recovery_point),
             block_size: bytes.u32(offset::BLOCK_SIZE)?,
@@ -228,6 +237,7 @@ mod offset {
     pub(super) const CHECKPOINT: usize = 32;
     pub(super) const REDO: usize = 40;
     pub(super) const TIMELINE: usize = 48;
+    pub(super) const CHECKPOINT_TIME: usize = 104;
     pub(super) const MIN_RECOVERY_POINT: usize = 136;
     pub(super) const BACKUP_START: usize = 152;
     pub(super) const BACKUP_END: usize = 160;

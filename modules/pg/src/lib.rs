@@ -51,8 +51,9 @@ pub use recovery_target::{
 pub use segment_name::WalSegmentName;
 pub use segment_size::WalSegmentSize;
 pub use server::{
-    Answer, Archiver, BackupStop, CollationChange, Counted, Database, Extension, Facts, Horizon,
-    Identity, Library, Privileges, RecoveryEnd, RecoveryProgress, Server, Table, TableFile,
+    Answer, Archiver, BackupStop, BtreeIndex, CollationChange, Counted, Database, Extension, Facts,
+    Horizon, Identity, Library, Privileges, RecoveryEnd, RecoveryProgress, Server, Table,
+    TableFile,
 };
 pub use server_error::{Cause, ServerError};
 pub use server_file::ServerFileError;

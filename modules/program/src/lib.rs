@@ -12,6 +12,7 @@
 //! # }
 //! ```
 
+mod closing;
 mod error;
 mod find;
 mod pipes;
@@ -21,6 +22,7 @@ use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub use closing::close_inherited;
 pub use error::{Cause, ProgramError};
 pub use find::{SEARCH_PATH, find};
 

@@ -9,7 +9,6 @@ use std::process::{Command, Stdio};
 use nix::sched::{CloneFlags, unshare};
 use nix::unistd::{getegid, geteuid};
 
-use crate::closing::close_inherited;
 use crate::order::{Isolation, Order};
 use crate::protocol::{Answer, say};
 use crate::{EXECUTABLE_INSIDE, INIT_COMMAND, engine, mounts, privileges};
@@ -51,7 +50,7 @@ pub(crate) struct Job {
 /// process 1 ended by itself.
 #[must_use]
 pub fn run() -> u8 {
-    close_inherited();
+    program::close_inherited();
     match build() {
         Ok(()) => 0,
         Err(Refused { step, reason }) => {
@@ -144,7 +143,7 @@ fn own_user_namespace() -> Result<(), Refused> {
 )]
 fn start_init(job: &Job) -> Result<(), Refused> {
     let program = match job.order.isolation {
-        Isolation::None => Path::new("/proc/self/exe"),
+        Isolation::None => job.executable.as_path(),
         _ => Path::new(EXECUTABLE_INSIDE),
     };
     let run_as = job.order.run_as;

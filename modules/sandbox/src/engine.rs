@@ -1,5 +1,6 @@
 //! Sandboxes that another program makes: it is told what to show inside, and starts process 1 there.
 
+use std::collections::BTreeSet;
 use std::fs::{self, DirBuilder};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
@@ -86,8 +87,11 @@ impl Told<'_> {
             words.extend(texts(&["--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"]));
         }
         // It would make what is above a bind for itself alone.
-        for path in ["/backstay", "/backstay/tablespaces"] {
-            words.extend(texts(&["--perms", "0755", "--dir", path]));
+        let above = self.binds.iter().flat_map(|bind| bind.to.ancestors().skip(1));
+        let above: BTreeSet<&Path> = above.filter(|path| path.parent().is_some()).collect();
+        for path in above {
+            words.extend(texts(&["--perms", "0755", "--dir"]));
+            words.push(text(path));
         }
         for (path, target) in &system.links {
             words.extend(["--symlink".to_owned(), text(target), text(path)]);

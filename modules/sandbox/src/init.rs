@@ -6,8 +6,8 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
-use std::sync::mpsc::{self, Sender};
-use std::time::Duration;
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::time::{Duration, Instant};
 
 use nix::fcntl::OFlag;
 use nix::mount::{MsFlags, mount};
@@ -17,7 +17,11 @@ use program::{Cause, Program};
 
 use crate::order::RunAs;
 use crate::protocol::{Answer, Ran, Request, ServerState, say};
+use crate::tie::tied;
 use crate::{change, privileges};
+
+/// A server that quits at once gives its own processes five seconds.
+const LAST_MOMENT: Duration = Duration::from_secs(7);
 
 /// What process 1 waits for.
 enum Event {
@@ -62,7 +66,7 @@ fn serve() {
     std::thread::spawn(move || listen(&ears));
     let mut server = Server { pid: None, state: ServerState::Absent };
     let mut kept = false;
-    for event in hear {
+    while let Ok(event) = hear.recv() {
         match event {
             Event::Told(Request::Keep) => {
                 kept = true;
@@ -80,7 +84,7 @@ fn serve() {
             Event::Over => break,
         }
     }
-    server.end();
+    server.end(&hear);
 }
 
 fn listen(events: &Sender<Event>) {
@@ -142,6 +146,8 @@ impl Server {
         events: &Sender<Event>,
     ) -> std::io::Result<()> {
         let log = File::options().append(true).create(true).mode(0o600).open(log)?;
+        // A server that is told to quit at once takes its memory segments with it.
+        let (program, args) = tied(program, args, Signal::SIGQUIT);
         let mut child = Command::new(program)
             .args(args)
             .env_clear()
@@ -163,11 +169,19 @@ impl Server {
         Ok(())
     }
 
-    /// Inside a process namespace the kernel ends everything with us. Without one a server that loses its first process
-    /// notices that by itself.
-    fn end(&self) {
-        if let Some(pid) = self.pid.filter(|_| std::process::id() != 1) {
-            let _ = kill(pid, Signal::SIGKILL);
+    /// Inside a process namespace the kernel ends everything with us. Without one the server is told to quit at once, so
+    /// that it leaves no memory segments behind, and killed when it does not listen.
+    fn end(&self, hear: &Receiver<Event>) {
+        let Some(pid) = self.pid.filter(|_| std::process::id() != 1) else { return };
+        for signal in [Signal::SIGQUIT, Signal::SIGKILL] {
+            let _ = kill(pid, signal);
+            let until = Instant::now() + LAST_MOMENT;
+            while let Ok(event) = hear.recv_timeout(until.saturating_duration_since(Instant::now()))
+            {
+                if matches!(event, Event::Ended(_)) {
+                    return;
+                }
+            }
         }
     }
 }
@@ -177,7 +191,8 @@ fn number(status: &ExitStatus) -> i32 {
 }
 
 fn run_program(program: &Path, args: &[String], seconds: Option<u64>) -> Answer {
-    let mut order = Program::new(program).args(args);
+    let (tied_program, args) = tied(program, args, Signal::SIGTERM);
+    let mut order = Program::new(tied_program).args(args);
     if let Some(seconds) = seconds {
         order = order.deadline(Duration::from_secs(seconds));
     }

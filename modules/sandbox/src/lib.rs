@@ -20,7 +20,6 @@ mod answers;
 mod ask;
 mod builder;
 mod change;
-mod closing;
 mod engine;
 mod error;
 mod init;
@@ -32,6 +31,7 @@ mod protocol;
 mod running;
 mod sweeper;
 mod system;
+mod tie;
 
 pub use answers::{Answered, Answers, Source};
 pub use ask::run as run_ask;
@@ -43,6 +43,7 @@ pub use place::Place;
 pub use protocol::{Change, Ran, ServerState};
 pub use running::{Command, Sandbox};
 pub use sweeper::run as run_sweeper;
+pub use tie::run as run_tied;
 
 /// The hidden command that makes a sandbox around itself.
 pub const BUILD_COMMAND: &str = "sandbox-build";
@@ -50,6 +51,8 @@ pub const BUILD_COMMAND: &str = "sandbox-build";
 pub const INIT_COMMAND: &str = "sandbox-init";
 /// The hidden command that removes a work directory when nobody uses it any more.
 pub const SWEEP_COMMAND: &str = "sandbox-sweep";
+/// The hidden command that becomes a program which ends with process 1: without isolation.
+pub const TIE_COMMAND: &str = "sandbox-tie";
 /// The hidden command that asks the caller outside for a file: `sandbox-ask NAME PATH`.
 pub const ASK_COMMAND: &str = "sandbox-ask";
 

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
@@ -251,11 +252,15 @@ fn unexpected(answer: &Answer) -> SandboxError {
     lost(&format!("it answered something else: {answer:?}"))
 }
 
-/// This executable's file. Where the programs' user could not reach it, or it is gone, a copy of it.
+/// This executable's file. Where the programs' user could not reach or run it, or it is gone, a copy of it.
 fn executable(isolation: Isolation, place: &Place) -> Result<PathBuf, SandboxError> {
     let own = std::env::current_exe().unwrap_or_default();
     let in_reach = match isolation {
-        Isolation::Namespaces | Isolation::Engine(_) => true,
+        // It is shown at a place that is in reach.
+        Isolation::Namespaces | Isolation::Engine(_) => {
+            let mode = fs::metadata(&own).map_or(0, |found| found.permissions().mode());
+            mode & 0o005 == 0o005
+        }
         Isolation::UserNamespaces => !geteuid().is_root(),
         Isolation::None => false,
     };
@@ -263,7 +268,9 @@ fn executable(isolation: Isolation, place: &Place) -> Result<PathBuf, SandboxErr
         return Ok(own);
     }
     let copy = place.executable();
-    fs::copy("/proc/self/exe", &copy).map_err(SandboxError::io("copy ourselves to", &copy))?;
+    fs::copy("/proc/self/exe", &copy)
+        .and_then(|_| fs::set_permissions(&copy, fs::Permissions::from_mode(0o755)))
+        .map_err(SandboxError::io("copy ourselves to", &copy))?;
     Ok(copy)
 }
 

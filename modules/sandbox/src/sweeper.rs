@@ -3,16 +3,20 @@
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
+use std::time::Duration;
 
-use crate::closing::close_inherited;
 use crate::place::{self, LOCK};
+
+const ATTEMPTS: u32 = 40;
+
+const PAUSE: Duration = Duration::from_millis(250);
 
 /// Runs the hidden command: `sandbox-sweep DIRECTORY`. Its standard input is a pipe that the maker holds: it ends when the
 /// maker does, however that ends.
 #[must_use]
 pub fn run(words: &[&str]) -> u8 {
     let [path] = words else { return 2 };
-    close_inherited();
+    program::close_inherited();
     // The terminal's or the connection's end is not ours.
     let _ = nix::unistd::setsid();
     let mut nothing = vec![];
@@ -23,5 +27,12 @@ pub fn run(words: &[&str]) -> u8 {
     if lock.lock().is_err() {
         return 1;
     }
-    u8::from(place::remove(path).is_err())
+    // Without isolation the server may take a moment more to end, and write a last file.
+    for _ in 0..ATTEMPTS {
+        if place::remove(path).is_ok() {
+            return 0;
+        }
+        std::thread::sleep(PAUSE);
+    }
+    1
 }

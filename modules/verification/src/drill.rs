@@ -1,6 +1,7 @@
 //! The drill itself.
 
 mod ask;
+mod guard;
 mod installation;
 mod outcome;
 mod server;
@@ -17,7 +18,7 @@ use crate::files;
 use crate::ledger::{Found, Ledger};
 use crate::material::{self, Directories, Files};
 use crate::materialise::{self, Made, Making};
-use crate::plan::DrillPlan;
+use crate::plan::{DrillPlan, Installed};
 use crate::report::{Evidence, Level, RecoveryTimes, Report, SandboxUsed};
 use crate::request::Sandboxing;
 use crate::{VerificationError, plan};
@@ -42,11 +43,14 @@ pub struct Kept {
     pub socket_directory: PathBuf,
 }
 
+/// Says whether to go on, or why not.
+pub type Watch<'a> = dyn Fn() -> Result<(), String> + Sync + 'a;
+
 /// A drill under way.
 pub(crate) struct Drill<'a> {
     pub(crate) plan: DrillPlan,
     pub(crate) ledger: Ledger,
-    pub(crate) watch: &'a dyn Fn() -> Result<(), String>,
+    pub(crate) watch: &'a Watch<'a>,
     pub(crate) sandbox_used: Option<SandboxUsed>,
     pub(crate) recovery: Option<RecoveryTimes>,
     pub(crate) evidence: Option<Evidence>,
@@ -61,10 +65,7 @@ pub(crate) struct Drill<'a> {
 ///
 /// # Errors
 /// [`VerificationError`] when it could not be held. Everything that was made is removed again then.
-pub fn hold(
-    plan: DrillPlan,
-    watch: &dyn Fn() -> Result<(), String>,
-) -> Result<Held, VerificationError> {
+pub fn hold(plan: DrillPlan, watch: &Watch<'_>) -> Result<Held, VerificationError> {
     let (began, started, timeout) = (Instant::now(), Utc::now(), plan.demand.timeout);
     let watch = move || match timeout {
         Some(limit) if began.elapsed() >= limit => {
@@ -141,6 +142,8 @@ impl Drill<'_> {
             level: self.plan.demand.level,
             jobs: self.plan.demand.jobs,
             isolated: self.plan.demand.sandboxing == Sandboxing::Isolated,
+            with_wal: self.plan.material.ours.is_none(),
+            watch: self.watch,
         };
         let begin = self.ledger.elapsed();
         let made = match self.plan.material.files.clone() {
@@ -196,9 +199,9 @@ impl Drill<'_> {
         self.examine(&directories, false);
     }
 
-    /// The directory of the server's programs.
-    fn bin_dir(&self) -> Result<PathBuf, String> {
-        if let Some(found) = &self.plan.bin_dir {
+    /// The server's programs.
+    fn installed(&self) -> Result<Installed, String> {
+        if let Some(found) = &self.plan.server {
             return Ok(found.clone());
         }
         let major = self.plan.material.major.ok_or("the major version of the backup cannot be told: PG_VERSION is missing or not one of 13 to 18")?;

@@ -11,6 +11,7 @@ use pg::{
 
 use crate::ledger::Found;
 use crate::material::{self, Material, Ours};
+use crate::words::counted;
 
 /// The label: is it there, does the server understand it, is it this backup's?
 pub(crate) fn label(material: &Material, data: &Path) -> Found {
@@ -207,14 +208,15 @@ fn judge(
     }
     let to = range
         .map_or_else(String::new, |range| format!(", from {} to {}", range.start(), range.end()));
+    let segments = counted(u64::try_from(count).unwrap_or(u64::MAX), "segment");
     match read() {
         Some(Err(error)) => Found::failed(crate::chain(&error)),
-        Some(Ok(())) => Found::ok(format!("{count} segments without a gap{to}, every record read")),
+        Some(Ok(())) => Found::ok(format!("{segments} without a gap{to}, every record read")),
         None if range.is_none() => Found::ok(format!(
-            "{count} segments without a gap; nothing says where the backup ends, recovery has to show it"
+            "{segments} without a gap; nothing says where the backup ends, recovery has to show it"
         )),
         None => Found::ok(format!(
-            "{count} segments without a gap{to}, by their headers (no pg_waldump here)"
+            "{segments} without a gap{to}, by their headers (no pg_waldump here)"
         )),
     }
 }

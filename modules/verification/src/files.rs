@@ -7,6 +7,7 @@ use basebackup::{Algorithm, CheckPlain, Manifest, ManifestFile, Problem, Sum, Un
 
 use crate::ledger::Found;
 use crate::material::{Directories, Material, Ours};
+use crate::words::{counted, size};
 
 /// Holds the files of a backup against the list that was made with it.
 pub(crate) fn check(
@@ -73,15 +74,16 @@ fn judge(files: u64, bytes: u64, problems: &[Problem], manifest: &Manifest) -> F
     if !problems.is_empty() {
         return failed(problems);
     }
+    let (files, bytes) = (counted(files, "file"), size(bytes));
     let algorithm = manifest.files.values().find_map(|file| file.checksum.as_ref());
     Found::ok(match algorithm {
         Some(sum) => format!(
-            "{files} files, {bytes} bytes: each has its size and its checksum ({})",
+            "{files}, {bytes}: each has its size and its checksum ({})",
             sum.algorithm().name()
         ),
-        None => format!(
-            "{files} files, {bytes} bytes: each has its size; the backup was taken without checksums"
-        ),
+        None => {
+            format!("{files}, {bytes}: each has its size; the backup was taken without checksums")
+        }
     })
 }
 

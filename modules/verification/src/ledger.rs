@@ -1,5 +1,6 @@
 //! The drill's book: what was checked when, and how it went.
 
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use crate::report::{Check, Finding, Outcome, Phase};
@@ -62,11 +63,18 @@ pub(crate) struct Ledger {
     began: Instant,
     pub(crate) checks: Vec<Check>,
     pub(crate) phases: Vec<Phase>,
+    /// Why the drill was ended early, once it was.
+    pub(crate) stopped: Arc<OnceLock<String>>,
 }
 
 impl Ledger {
     pub(crate) fn new() -> Self {
-        Self { began: Instant::now(), checks: Vec::new(), phases: Vec::new() }
+        Self {
+            began: Instant::now(),
+            checks: Vec::new(),
+            phases: Vec::new(),
+            stopped: Arc::default(),
+        }
     }
 
     /// Seconds since the drill began.
@@ -95,7 +103,7 @@ impl Ledger {
         let found = look();
         let seconds = self.note_phase(name, begin);
         let outcome = found.outcome;
-        self.checks.push(found.check(name, seconds));
+        self.push(found.check(name, seconds));
         outcome
     }
 
@@ -105,8 +113,17 @@ impl Ledger {
         let (name, seconds) = (check.name.clone(), check.seconds);
         self.phases.push(Phase { name, begin, seconds });
         let outcome = check.outcome;
-        self.checks.push(check);
+        self.push(check);
         outcome
+    }
+
+    /// Takes a check down. What fails once the drill was ended early fails of that.
+    pub(crate) fn push(&mut self, mut check: Check) {
+        if let Some(reason) = self.stopped.get().filter(|_| check.outcome == Outcome::Failed) {
+            check.message.clone_from(reason);
+            check.details.clear();
+        }
+        self.checks.push(check);
     }
 
     /// Notes that a check was not made.

@@ -32,7 +32,7 @@ mod wal_source;
 mod words;
 
 pub use checks::{FreshnessQuery, UserQuery};
-pub use drill::{Held, Kept, hold};
+pub use drill::{Held, Kept, Watch, hold};
 pub use error::VerificationError;
 pub use html::html;
 pub use plan::{DrillPlan, plan};

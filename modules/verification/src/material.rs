@@ -7,6 +7,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use basebackup::{Format, Manifest, TarBackup};
+use chrono::{DateTime, Utc};
 use pg::{BackupLabelFile, MajorVersion};
 use repository::{BackupFolder, CompleteBackup, FileEntry};
 use snapshot::{Role, SnapshotRecord};
@@ -57,6 +58,8 @@ pub(crate) struct Material {
     pub(crate) manifest_problem: Option<String>,
     /// As far as it is known before tar files are unpacked.
     pub(crate) major: Option<MajorVersion>,
+    /// When the last checkpoint began that the control file knows: the data is at least as new. Known as `major` is.
+    pub(crate) checkpoint_time: Option<DateTime<Utc>>,
 }
 
 impl Material {
@@ -125,6 +128,7 @@ fn ours(
         manifest: None,
         manifest_problem: None,
         major: manifest.server_version.major().ok(),
+        checkpoint_time: None,
     })
 }
 
@@ -216,6 +220,12 @@ fn foreign(path: &Path) -> Result<Material, VerificationError> {
         Some(Ok(manifest)) => (Some(manifest), None),
         Some(Err(error)) => (None, Some(crate::chain(&error))),
     };
+    if manifest.as_ref().is_some_and(Manifest::is_incremental) {
+        return Err(VerificationError::NoSource {
+            backup: path.display().to_string(),
+            problem: "it is an incremental backup: join it with those it builds on (pg_combinebackup) and verify the result".to_owned(),
+        });
+    }
     let mut material = Material {
         subject: unknown(kind, path),
         files,
@@ -223,6 +233,7 @@ fn foreign(path: &Path) -> Result<Material, VerificationError> {
         manifest,
         manifest_problem,
         major: None,
+        checkpoint_time: None,
     };
     if let Files::Directories(Directories { data, .. }) = &material.files {
         let data = data.clone();
@@ -263,6 +274,7 @@ pub(crate) fn learn(material: &mut Material, data: &Path) {
     if let Ok(control) = pg::ControlFile::read(&data.join("global/pg_control")) {
         subject.system_identifier = Some(control.system_identifier);
         subject.timeline = Some(control.timeline);
+        material.checkpoint_time = Some(control.checkpoint_time);
     }
     let label = read_label(data).and_then(|bytes| BackupLabelFile::new(bytes).parse().ok());
     if let Some(label) = label {

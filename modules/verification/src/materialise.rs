@@ -1,5 +1,6 @@
 //! A writable copy of a backup's files, made as fast as the storage allows.
 
+use std::cell::Cell;
 use std::fs::{self, DirBuilder, File};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, chown};
 use std::path::{Path, PathBuf};
@@ -13,6 +14,7 @@ use crate::clone::{DATA_INSIDE, TABLESPACES_INSIDE};
 use crate::material::Directories;
 use crate::report::Materialized;
 use crate::request::Way;
+use crate::words::counted;
 
 /// Where the pieces of the copy are in a work directory.
 const COPY: &str = "copy";
@@ -26,6 +28,10 @@ pub(crate) struct Making<'a> {
     pub(crate) jobs: usize,
     /// Whether mounts can be made, which an overlay needs.
     pub(crate) isolated: bool,
+    /// Whether WAL in the copy is of use: not when the backup's own comes from elsewhere.
+    pub(crate) with_wal: bool,
+    /// Says when to stop.
+    pub(crate) watch: &'a dyn Fn() -> Result<(), String>,
 }
 
 /// A copy, and how the sandbox gets to see it.
@@ -53,11 +59,13 @@ pub(crate) fn make(from: &Directories, making: &Making<'_>) -> Result<Made, Stri
         Way::InPlace => in_place(from),
         Way::Snapshot => snapshots(from, making)?,
         Way::Overlay => overlays(from, making)?,
+        // A part of the cluster may be on a filesystem of its own, and then is copied, unless that was not wanted.
+        Way::Reflink if making.way == Way::Auto => copies(from, making, Reflink::Auto)?,
         Way::Reflink => copies(from, making, Reflink::Always)?,
         Way::Copy | Way::Auto => copies(from, making, Reflink::Never)?,
     };
     made.way = way;
-    made.notes = notes;
+    made.notes.splice(0..0, notes);
     made.free_before = free_before;
     Ok(made)
 }
@@ -97,14 +105,17 @@ impl Made {
             Way::Snapshot | Way::Reflink => {
                 self.free_before.zip(free(place)).map(|(before, now)| before.saturating_sub(now))
             }
-            _ => Some(allocated(&place.join(COPY))),
+            _ => Some(total(&place.join(COPY), &|found| found.blocks().saturating_mul(512))),
         };
-        Materialized {
-            way: way.to_owned(),
-            bytes: self.bytes,
-            bytes_taken,
-            notes: self.notes.clone(),
-        }
+        let bytes = match self.bytes {
+            // Nothing was copied, so nothing was counted.
+            0 => std::iter::once(&self.data)
+                .chain(self.tablespaces.iter().map(|(_, path)| path))
+                .map(|path| total(path, &fs::Metadata::len))
+                .sum(),
+            counted => counted,
+        };
+        Materialized { way: way.to_owned(), bytes, bytes_taken, notes: self.notes.clone() }
     }
 }
 
@@ -151,6 +162,9 @@ fn why_no_overlay(from: &Directories, making: &Making<'_>) -> Option<String> {
     if !making.isolated {
         return Some("the sandbox cannot mount".to_owned());
     }
+    if making.with_wal && is_link(&from.data.join("pg_wal")) {
+        return Some("pg_wal is a link, which leads nowhere in the sandbox".to_owned());
+    }
     let owner = fs::metadata(&from.data).map(|found| found.uid()).ok()?;
     (owner != making.run_as.uid).then(|| {
         format!("the files belong to user {owner}, and the server runs as {}", making.run_as.uid)
@@ -176,8 +190,9 @@ fn first_file(directory: &Path) -> Option<PathBuf> {
     })
 }
 
-fn can_clone(file: &Path, place: &Path) -> std::io::Result<()> {
-    let probe = place.join("clone-probe");
+/// Whether a copy of the file in this directory can share its blocks: tried, since nothing tells it beforehand.
+pub(crate) fn can_clone(file: &Path, directory: &Path) -> std::io::Result<()> {
+    let probe = directory.join(format!("clone-probe-{}", std::process::id()));
     let cloned =
         File::open(file).and_then(|original| Ok(ioctl_ficlone(File::create(&probe)?, original)?));
     let _ = fs::remove_file(&probe);
@@ -213,6 +228,9 @@ fn snapshots(from: &Directories, making: &Making<'_>) -> Result<Made, String> {
 }
 
 fn overlays(from: &Directories, making: &Making<'_>) -> Result<Made, String> {
+    if making.with_wal && is_link(&from.data.join("pg_wal")) {
+        return Err("an overlay cannot show the directory that the link pg_wal leads to".to_owned());
+    }
     let copy = copy_place(making.place)?;
     let mut made = Made::at(from.data.clone(), from.tablespaces.clone());
     let binds = std::mem::take(&mut made.binds);
@@ -232,6 +250,7 @@ fn copies(from: &Directories, making: &Making<'_>, reflink: Reflink) -> Result<M
     let root = nix::unistd::geteuid().is_root();
     let owner = root.then_some((making.run_as.uid, making.run_as.gid));
     let data = copy.join("data");
+    let (bytes, unshared) = (Cell::new(0_u64), Cell::new(0_u64));
     let copy_one = |from: &Path, to: &Path, select: Select<'_>| {
         let options = CopyOptions {
             jobs: making.jobs,
@@ -240,28 +259,39 @@ fn copies(from: &Directories, making: &Making<'_>, reflink: Reflink) -> Result<M
             select: Some(select),
             throw_away: true,
         };
-        snapshot::copy_tree(from, to, &options, &|| Ok(()))
-            .map(|report| report.bytes)
-            .map_err(|error| crate::chain(&error))
+        let report = snapshot::copy_tree(from, to, &options, making.watch)
+            .map_err(|error| crate::chain(&error))?;
+        let files = report.files.iter().filter(|file| file.link.is_none()).count();
+        let files = u64::try_from(files).unwrap_or(u64::MAX);
+        bytes.set(bytes.get().saturating_add(report.bytes));
+        unshared.set(unshared.get() + files.saturating_sub(report.reflinked));
+        Ok(())
     };
-    let mut bytes = copy_one(&from.data, &data, &not_of_the_server)?;
-    bytes += separate_wal(&from.data, &data, &|from, to| copy_one(from, to, &wal_only))?;
+    let needed = |path: &Path, _: EntryKind| match path.to_str() {
+        Some("postmaster.pid" | "postmaster.opts") => Choice::Skip,
+        Some("pg_wal") if !making.with_wal => Choice::Empty,
+        _ => Choice::Copy,
+    };
+    copy_one(&from.data, &data, &needed)?;
+    if making.with_wal {
+        separate_wal(&from.data, &data, &|from, to| copy_one(from, to, &wal_only))?;
+    }
     let mut tablespaces = vec![];
     for (oid, path) in &from.tablespaces {
         let to = copy.join(format!("tablespace{oid}"));
-        bytes += copy_one(path, &to, &tablespace_only)?;
+        copy_one(path, &to, &tablespace_only)?;
         tablespaces.push((*oid, to));
     }
     let mut made = Made::at(data, tablespaces);
-    made.bytes = bytes;
-    Ok(made)
-}
-
-fn not_of_the_server(path: &Path, _: EntryKind) -> Choice {
-    match path.to_str() {
-        Some("postmaster.pid" | "postmaster.opts") => Choice::Skip,
-        _ => Choice::Copy,
+    made.bytes = bytes.get();
+    if reflink == Reflink::Auto && unshared.get() > 0 {
+        made.notes.push(format!(
+            "{} copied, as their filesystem cannot share blocks with \"{}\"",
+            counted(unshared.get(), "file"),
+            copy.display()
+        ));
     }
+    Ok(made)
 }
 
 /// A link in a backup may lead anywhere: to the home of somebody whose files only we may read. Of what it leads to, only
@@ -278,16 +308,19 @@ fn wal_only(path: &Path, kind: EntryKind) -> Choice {
     if is_wal { Choice::Copy } else { Choice::Skip }
 }
 
+fn is_link(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|found| found.is_symlink())
+}
+
 /// `pg_basebackup --waldir` leaves a link in the place of `pg_wal`: what it leads to belongs to the backup.
 fn separate_wal(
     from: &Path,
     to: &Path,
-    copy_one: &dyn Fn(&Path, &Path) -> Result<u64, String>,
-) -> Result<u64, String> {
+    copy_one: &dyn Fn(&Path, &Path) -> Result<(), String>,
+) -> Result<(), String> {
     let (link, copy) = (from.join("pg_wal"), to.join("pg_wal"));
-    let is_link = fs::symlink_metadata(&link).is_ok_and(|found| found.is_symlink());
-    if !is_link || !link.is_dir() {
-        return Ok(0);
+    if !is_link(&link) || !link.is_dir() {
+        return Ok(());
     }
     fs::remove_file(&copy).map_err(|error| format!("\"{}\": {error}", copy.display()))?;
     let target = link.canonicalize().map_err(|error| format!("\"{}\": {error}", link.display()))?;
@@ -311,11 +344,12 @@ fn free(path: &Path) -> Option<u64> {
     found.f_bavail.checked_mul(found.f_frsize)
 }
 
-/// The blocks of everything below a directory, in bytes.
-fn allocated(path: &Path) -> u64 {
+/// A number of everything below a directory, added up: links count for themselves.
+fn total(path: &Path, of: &dyn Fn(&fs::Metadata) -> u64) -> u64 {
     let Ok(found) = fs::symlink_metadata(path) else { return 0 };
-    let own = found.blocks().saturating_mul(512);
-    let entries = if found.is_dir() { fs::read_dir(path).ok() } else { None };
-    let below = entries.into_iter().flatten().flatten().map(|entry| allocated(&entry.path()));
-    own.saturating_add(below.sum())
+    if !found.is_dir() {
+        return of(&found);
+    }
+    let entries = fs::read_dir(path).into_iter().flatten().flatten();
+    entries.fold(0, |sum, entry| sum.saturating_add(total(&entry.path(), of)))
 }

@@ -18,8 +18,17 @@ pub struct DrillPlan {
     pub(crate) demand: Demand,
     pub(crate) material: Material,
     pub(crate) run_as: RunAs,
-    /// Where the server's programs are; none yet for tar files, whose version is inside.
-    pub(crate) bin_dir: Option<PathBuf>,
+    /// The server's programs; none yet for tar files, whose version is inside.
+    pub(crate) server: Option<Installed>,
+}
+
+/// A server's programs on this host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Installed {
+    /// Their directory.
+    pub(crate) bin_dir: PathBuf,
+    /// Their version: `15.18`.
+    pub(crate) version: String,
 }
 
 impl DrillPlan {
@@ -32,7 +41,7 @@ impl DrillPlan {
     /// The directory of the server's programs, if it is known already.
     #[must_use]
     pub fn bin_dir(&self) -> Option<&Path> {
-        self.bin_dir.as_deref()
+        self.server.as_ref().map(|found| found.bin_dir.as_path())
     }
 }
 
@@ -53,11 +62,11 @@ pub fn plan(demand: &Demand) -> Result<DrillPlan, VerificationError> {
         });
     }
     let run_as = run_as(demand, &material)?;
-    let bin_dir = match material.major {
+    let server = match material.major {
         Some(major) if demand.level > Level::Manifest => Some(programs(demand, major)?),
         _ => None,
     };
-    Ok(DrillPlan { demand: demand.clone(), material, run_as, bin_dir })
+    Ok(DrillPlan { demand: demand.clone(), material, run_as, server })
 }
 
 fn check_way(demand: &Demand, material: &Material) -> Result<(), VerificationError> {
@@ -154,8 +163,11 @@ fn run_as(demand: &Demand, material: &Material) -> Result<RunAs, VerificationErr
     Ok(run_as)
 }
 
-/// The directory of the server's programs of this major version.
-pub(crate) fn programs(demand: &Demand, major: MajorVersion) -> Result<PathBuf, VerificationError> {
+/// The server's programs of this major version.
+pub(crate) fn programs(
+    demand: &Demand,
+    major: MajorVersion,
+) -> Result<Installed, VerificationError> {
     let missing =
         || VerificationError::ProgramMissing { name: "postgres", major: major.to_string() };
     let found = pg::bin::find_server_program("postgres", major, demand.bin_dir.as_deref(), None)
@@ -165,7 +177,10 @@ pub(crate) fn programs(demand: &Demand, major: MajorVersion) -> Result<PathBuf, 
     let output = Program::new(bin_dir.join("postgres")).arg("--version").output();
     let text = output.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
     match text {
-        Ok(text) if version_of(&text) == Some(major) => Ok(bin_dir),
+        Ok(text) if major_of(version_of(&text)) == Some(major) => {
+            let version = version_of(&text).to_owned();
+            Ok(Installed { bin_dir, version })
+        }
         Ok(text) => Err(VerificationError::Invalid {
             option: "bin_dir",
             problem: format!(
@@ -177,7 +192,12 @@ pub(crate) fn programs(demand: &Demand, major: MajorVersion) -> Result<PathBuf, 
     }
 }
 
-fn version_of(text: &str) -> Option<MajorVersion> {
-    let (_, number) = text.split_once("(PostgreSQL) ")?;
-    number.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
+/// `15.18` of `postgres (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)`.
+fn version_of(text: &str) -> &str {
+    let number = text.split_once("(PostgreSQL) ").map_or("", |(_, number)| number);
+    number.split(char::is_whitespace).next().unwrap_or_default()
+}
+
+fn major_of(version: &str) -> Option<MajorVersion> {
+    version.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
 }

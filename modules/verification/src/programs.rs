@@ -8,6 +8,7 @@ use sandbox::{Command, Ran, Sandbox, SandboxError};
 use crate::clone::Inside;
 use crate::ledger::Found;
 use crate::recovering::program;
+use crate::words::counted;
 
 /// How the programs are called.
 pub(crate) struct Programs<'a> {
@@ -49,7 +50,10 @@ impl Programs<'_> {
             }
         }
         match problems.first() {
-            None => Found::ok(format!("{} databases dumped to nothing", databases.len())),
+            None => {
+                let number = u64::try_from(databases.len()).unwrap_or(u64::MAX);
+                Found::ok(format!("{} dumped to nothing", counted(number, "database")))
+            }
             Some(first) => Found::failed(format!("could not dump {first}")).details(problems),
         }
     }

@@ -14,6 +14,7 @@ use verification::{
 };
 
 use super::snapshot_create;
+use crate::caller;
 use frame::{Explain, manifest, sessions};
 
 /// Its options.
@@ -127,9 +128,17 @@ impl Task for BackupVerify {
     }
 
     fn apply(&self, Plan(plan): Plan) -> Result<Returns, Failure> {
-        let held = verification::hold(*plan, &|| Ok(())).map_err(|error| explain(&error))?;
+        let held = verification::hold(*plan, &caller_waits).map_err(|error| explain(&error))?;
         self.reply(&held)
     }
+}
+
+/// Nobody would read the result of a drill whose caller is gone.
+fn caller_waits() -> Result<(), String> {
+    if caller::is_gone() {
+        return Err("the connection to the controller was lost".to_owned());
+    }
+    Ok(())
 }
 
 impl BackupVerify {

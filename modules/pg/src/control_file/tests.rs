@@ -21,14 +21,14 @@ fn parse(bytes: &[u8]) -> Result<ControlFile, ServerFileError> {
 }
 
 /// By line: major, system identifier, control and catalogue version, checkpoint, redo, minimum recovery
-/// point, version of the data checksums.
+/// point, version of the data checksums, time of the checkpoint on 2026-11-21.
 const EXPECTED: &str = "
-    13 7710459874942246373 1300 202007201 0/5630D68 0/5630D30 0/5630DE0 0
-    14 7710459876914486779 1300 202107181 0/5636E18 0/5636DE0 0/5636E90 0
-    15 7710459878896958989 1300 202209061 0/5635148 0/5635110 0/56351C0 0
-    16 7710459880850689568 1300 202307071 0/5636588 0/5636550 0/5636600 0
-    17 7710459883273715270 1700 202406281 0/563E2E0 0/563E288 0/563E358 0
-    18 7710459885695929948 1800 202506291 0/563FC98 0/563FC40 0/563FD10 1
+    13 7710459874942246373 1300 202007201 0/5630D68 0/5630D30 0/5630DE0 0 03:25:37
+    14 7710459876914486779 1300 202107181 0/5636E18 0/5636DE0 0/5636E90 0 03:25:40
+    15 7710459878896958989 1300 202209061 0/5635148 0/5635110 0/56351C0 0 03:25:43
+    16 7710459880850689568 1300 202307071 0/5636588 0/5636550 0/5636600 0 03:25:45
+    17 7710459883273715270 1700 202406281 0/563E2E0 0/563E288 0/563E358 0 03:25:48
+    18 7710459885695929948 1800 202506291 0/563FC98 0/563FC40 0/563FD10 1 03:25:51
 ";
 
 fn expected(line: &str) -> (MajorVersion, ControlFile) {
@@ -41,6 +41,7 @@ fn expected(line: &str) -> (MajorVersion, ControlFile) {
         checkpoint: words[4].parse().unwrap(),
         redo: words[5].parse().unwrap(),
         timeline: TimelineId::FIRST,
+        checkpoint_time: format!("2026-11-21T{}Z", words[8]).parse().unwrap(),
         min_recovery_point: Some(words[6].parse().unwrap()),
         block_size: 8192,
         wal_segment_size: WalSegmentSize::DEFAULT,

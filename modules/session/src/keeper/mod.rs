@@ -27,7 +27,8 @@ const ORDER_LIMIT: u64 = 8 << 20;
 /// When the order cannot be read. What goes wrong later is in the record.
 pub fn run(detach: bool) -> Result<(), SessionError> {
     let failed = |error: std::io::Error| SessionError::Launch { reason: error.to_string() };
-    close_inherited();
+    // A pipe kept by the keeper would hold its reader until the session ends.
+    program::close_inherited();
     // Fails only for the leader of a process group, which is then already on
     // its own (systemd-run's case).
     let _ = nix::unistd::setsid();
@@ -39,19 +40,6 @@ pub fn run(detach: bool) -> Result<(), SessionError> {
     let order: Order = serde_json::from_slice(&text).map_err(SessionError::Record)?;
     say(&Progress::Hello { pid: std::process::id() }).map_err(failed)?;
     start::run(order)
-}
-
-/// Closes what the caller left open beside the standard streams: a pipe kept by
-/// the keeper would hold its reader until the session ends.
-fn close_inherited() {
-    let Ok(entries) = std::fs::read_dir("/proc/self/fd") else { return };
-    let open: Vec<i32> =
-        entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
-    // The listing's own descriptor is among them and closed by now, which is
-    // an error of no interest.
-    for descriptor in open.into_iter().filter(|descriptor| *descriptor > 2) {
-        let _ = nix::unistd::close(descriptor);
-    }
 }
 
 #[expect(

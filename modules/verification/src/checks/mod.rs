@@ -7,23 +7,26 @@ mod collations;
 mod databases;
 mod expectation;
 mod freshness;
+mod indexes;
 mod libraries;
 mod queries;
 mod row_counts;
 #[cfg(test)]
 mod tests;
 
-use std::error::Error;
 use std::time::Instant;
 
 use pg::{Server, ServerError};
 
+use crate::chain as words;
 use crate::report::{Check, Finding, Outcome};
+use crate::words::{counted, thousands as grouped};
 
 pub(crate) use collations::collations;
 pub(crate) use databases::databases;
 pub use freshness::FreshnessQuery;
 pub(crate) use freshness::max_age;
+pub(crate) use indexes::indexes;
 pub(crate) use libraries::libraries;
 pub use queries::UserQuery;
 pub(crate) use queries::queries;
@@ -78,18 +81,6 @@ impl Work {
     }
 }
 
-/// An error with its causes.
-fn words(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        text.push_str(": ");
-        text.push_str(&inner.to_string());
-        cause = inner.source();
-    }
-    text
-}
-
 /// The databases that can be connected to, in a server's own order.
 fn connectable(connect: &Connect) -> Result<Vec<String>, ServerError> {
     let all = connect(FIRST)?.databases()?;
@@ -113,24 +104,7 @@ fn listed(names: &[String]) -> String {
 
 /// `1 database`, `2 databases`.
 fn many(number: usize, one: &str) -> String {
-    match (number, one.strip_suffix('y')) {
-        (1, _) => format!("1 {one}"),
-        (number, Some(stem)) => format!("{} {stem}ies", grouped(number as u64)),
-        (number, None) => format!("{} {one}s", grouped(number as u64)),
-    }
-}
-
-/// `1,000,080`: numbers of rows are compared by eye.
-fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len().saturating_sub(at)) % 3 == 0 {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
+    counted(u64::try_from(number).unwrap_or(u64::MAX), one)
 }
 
 /// A name as SQL needs it.

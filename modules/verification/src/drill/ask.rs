@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use chrono::Utc;
+use chrono::{DateTime, Utc};
 use nix::sys::signal::Signal;
 use pg::{Server, ServerError};
 use repository::RowCounts;
@@ -13,8 +13,8 @@ use super::Drill;
 use super::server::{Running, connect};
 use crate::checks;
 use crate::ledger::Found;
-use crate::programs::Programs;
-use crate::recovering::{Ended, Recovering};
+use crate::material::Material;
+use crate::recovering::Ended;
 use crate::report::{Level, Outcome};
 
 /// A user's query may take so long when the drill itself has no limit.
@@ -43,10 +43,7 @@ impl Drill<'_> {
         let user = demand.login_user.as_str();
         let connect = |database: &str| connect_to(running, user, database);
         let last_commit = self.evidence.as_ref().and_then(|evidence| evidence.last_commit);
-        let stop = self.plan.material.subject.stop_time;
-        let newest = last_commit
-            .map(|time| (time, "the last commit is"))
-            .or(stop.map(|time| (time, "the WAL holds no commit, and the stop of the backup is")));
+        let newest = self.newest(last_commit);
         let timeout = demand.timeout.unwrap_or(QUERY_LIMIT);
         let ledger = &mut self.ledger;
         ledger.add(checks::databases(&connect));
@@ -56,6 +53,21 @@ impl Drill<'_> {
         ledger.add(checks::max_age(&connect, newest, fresh, Utc::now(), limit));
         ledger.add(checks::queries(&connect, &demand.queries, timeout));
         self.judge_time(demand.max_recovery_time);
+    }
+
+    /// The time from which the data's age is counted, and what it is: without a commit in the WAL the data is at least as
+    /// new as the backup.
+    pub(super) fn newest(
+        &self,
+        last_commit: Option<DateTime<Utc>>,
+    ) -> Option<(DateTime<Utc>, &'static str)> {
+        let Material { subject, checkpoint_time, .. } = &self.plan.material;
+        let stop = subject
+            .stop_time
+            .map(|time| (time, "the WAL holds no commit, and the stop of the backup is"));
+        let checkpoint = checkpoint_time
+            .map(|time| (time, "the WAL holds no commit, and the checkpoint of the backup is"));
+        last_commit.map(|time| (time, "the last commit is")).or(stop).or(checkpoint)
     }
 
     fn judge_time(&mut self, limit: Option<Duration>) {
@@ -112,26 +124,19 @@ impl Drill<'_> {
             .map(|open| open.map(|one| one.name).collect::<Vec<_>>());
         let has_amcheck = self.plan.material.major.is_none_or(|major| major.has_amcheck_program());
         let Self { plan, ledger, watch, .. } = self;
-        let mut programs = Programs {
-            sandbox: &mut running.sandbox,
-            bin_dir: &running.bin_dir,
-            inside: &running.inside,
-            user: &plan.demand.login_user,
-            jobs: plan.demand.jobs,
-            watch: *watch,
-        };
+        let mut programs = running.programs(&plan.demand, *watch);
         ledger.check("dump", || match databases {
             Ok(databases) => programs.dump(&databases),
             Err(error) => Found::failed(crate::chain(&error)),
         });
-        if plan.demand.level == Level::Full {
-            ledger.check("indexes", || {
-                if has_amcheck {
-                    programs.indexes()
-                } else {
-                    Found::skipped("PostgreSQL 13 has no pg_amcheck")
-                }
-            });
+        if plan.demand.level < Level::Full {
+            return;
+        }
+        if has_amcheck {
+            ledger.check("indexes", || programs.indexes());
+        } else {
+            let user = plan.demand.login_user.as_str();
+            ledger.add(checks::indexes(&|database| connect_to(running, user, database)));
         }
     }
 
@@ -150,14 +155,7 @@ impl Drill<'_> {
             return;
         }
         let Self { plan, ledger, watch, .. } = self;
-        let mut programs = Programs {
-            sandbox: &mut running.sandbox,
-            bin_dir: &running.bin_dir,
-            inside: &running.inside,
-            user: &plan.demand.login_user,
-            jobs: plan.demand.jobs,
-            watch: *watch,
-        };
+        let mut programs = running.programs(&plan.demand, *watch);
         ledger.check("page_checksums", || programs.page_checksums());
         if self.plan.demand.keep {
             let _ = self.start_again(running);
@@ -188,15 +186,7 @@ impl Drill<'_> {
     }
 
     fn start_again(&mut self, running: &mut Running) -> Result<(), String> {
-        let bin_dir = running.bin_dir.clone();
-        let ended = Recovering {
-            sandbox: &mut running.sandbox,
-            log: &mut running.log,
-            answers: &running.answers,
-            inside: &running.inside,
-            patience: self.plan.demand.patience,
-        }
-        .start(&bin_dir, self.watch);
+        let ended = running.start(self.plan.demand.patience, self.watch);
         match ended {
             Ok(Ended::Ready) => Ok(()),
             Ok(other) => Err(format!("the server could not be started again: {other:?}")),

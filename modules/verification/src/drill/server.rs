@@ -4,6 +4,7 @@ use std::fs::File;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use pg::{ControlFile, Endpoint, Login, LoginOptions, MajorVersion, Server};
@@ -11,14 +12,17 @@ use sandbox::{
     Answered, Answers, Bind, Change, Isolation, Order, Place, Sandbox, SandboxError, ServerState,
 };
 
+use super::guard::guarded;
 use super::{Drill, Kept, installation};
 use crate::VerificationError;
 use crate::clone::{self, CONFIG_INSIDE, Configuration, Inside, LOG, WAL_SOCKET};
 use crate::ledger::Found;
 use crate::materialise::Made;
+use crate::plan::Installed;
+use crate::programs::Programs;
 use crate::recovering::{Ended, Recovering};
 use crate::report::{Evidence, Level, Outcome, RecoveryTimes, SandboxUsed};
-use crate::request::Sandboxing;
+use crate::request::{Demand, Sandboxing};
 use crate::server_log::ServerLog;
 use crate::wal_source::{self, Wal};
 
@@ -34,6 +38,40 @@ pub(super) struct Running {
     pub(super) directory: File,
 }
 
+impl Running {
+    /// Starts the server and waits until it accepts connections, ends, or stands still for so long.
+    pub(super) fn start(
+        &mut self,
+        patience: Duration,
+        watch: &dyn Fn() -> Result<(), String>,
+    ) -> Result<Ended, SandboxError> {
+        let mut recovering = Recovering {
+            sandbox: &mut self.sandbox,
+            log: &mut self.log,
+            answers: &self.answers,
+            inside: &self.inside,
+            patience,
+        };
+        recovering.start(&self.bin_dir, watch)
+    }
+
+    /// PostgreSQL's own programs, as the drill calls them.
+    pub(super) fn programs<'a>(
+        &'a mut self,
+        demand: &'a Demand,
+        watch: &'a dyn Fn() -> Result<(), String>,
+    ) -> Programs<'a> {
+        Programs {
+            sandbox: &mut self.sandbox,
+            bin_dir: &self.bin_dir,
+            inside: &self.inside,
+            user: &demand.login_user,
+            jobs: demand.jobs,
+            watch,
+        }
+    }
+}
+
 impl Drill<'_> {
     /// Starts a server on the copy and makes every check that needs one.
     ///
@@ -44,12 +82,12 @@ impl Drill<'_> {
             Ok(control) => control,
             Err(error) => return self.cannot_recover(crate::chain(&error)),
         };
-        let bin_dir = match self.bin_dir() {
+        let installed = match self.installed() {
             Ok(found) => found,
             Err(problem) => return self.cannot_recover(problem),
         };
         let begin = self.ledger.elapsed();
-        let mut running = match self.prepare(place, made, &control, bin_dir) {
+        let mut running = match self.prepare(place, made, &control, installed) {
             Ok(running) => running,
             Err(VerificationError::Sandbox(error @ SandboxError::Inside { .. })) => {
                 return self.cannot_recover(crate::chain(&error));
@@ -57,10 +95,12 @@ impl Drill<'_> {
             Err(error) => return Err(error),
         };
         self.ledger.note_phase("prepare", begin);
-        let outcome = self.check_recovery(&mut running);
-        if outcome == Outcome::Ok {
-            self.ask(&mut running);
-        }
+        let (stopped, watch) = (self.ledger.stopped.clone(), self.watch);
+        guarded(running.sandbox.pid(), watch, &stopped, || {
+            if self.check_recovery(&mut running) == Outcome::Ok {
+                self.ask(&mut running);
+            }
+        });
         if self.failed() {
             self.log = running.log.last_words();
         }
@@ -85,7 +125,7 @@ impl Drill<'_> {
         place: &Place,
         made: &Made,
         control: &ControlFile,
-        bin_dir: PathBuf,
+        installed: Installed,
     ) -> Result<Running, VerificationError> {
         let (demand, material) = (&self.plan.demand, &self.plan.material);
         let isolated = demand.sandboxing != Sandboxing::Process;
@@ -121,7 +161,7 @@ impl Drill<'_> {
             Some(ours) => Some(ours.folder.get(ours.backup.label())?),
             None => None,
         };
-        let mut sandbox = self.open(place, made, &config, &bin_dir)?;
+        let mut sandbox = self.open(place, made, &config, &installed)?;
         sandbox.change(clone::changes(&inside, label.as_deref()))?;
         if self.damages_wal() {
             self.damage_wal(&mut sandbox, &inside, made)?;
@@ -129,6 +169,7 @@ impl Drill<'_> {
         let shared = place.shared();
         let directory = File::open(&shared).map_err(VerificationError::io("open", &shared))?;
         let log = ServerLog::new(shared.join(LOG));
+        let bin_dir = installed.bin_dir;
         Ok(Running { sandbox, inside, log, answers, bin_dir, shared, directory })
     }
 
@@ -164,11 +205,11 @@ impl Drill<'_> {
         place: &Place,
         made: &Made,
         config: &Path,
-        bin_dir: &Path,
+        installed: &Installed,
     ) -> Result<Sandbox, VerificationError> {
         let mut binds = made.binds.clone();
         binds.push(Bind::read_only(config, CONFIG_INSIDE));
-        binds.extend(installation::binds(bin_dir));
+        binds.extend(installation::binds(&installed.bin_dir));
         let order = Order {
             isolation: Isolation::None,
             run_as: self.plan.run_as,
@@ -193,8 +234,8 @@ impl Drill<'_> {
             kind: kind.to_owned(),
             isolation: isolation.to_owned(),
             user: user.map_or_else(|| uid.to_string(), |user| user.name),
-            server_version: None,
-            bin_dir: Some(bin_dir.to_path_buf()),
+            server_version: Some(installed.version.clone()),
+            bin_dir: Some(installed.bin_dir.clone()),
         });
         Ok(sandbox)
     }
@@ -206,20 +247,12 @@ impl Drill<'_> {
         let seconds = self.ledger.note_phase("recover", begin);
         self.note_times(running, started, seconds);
         let outcome = found.outcome;
-        self.ledger.checks.push(found.check("recovery", seconds));
+        self.ledger.push(found.check("recovery", seconds));
         outcome
     }
 
     fn recover_to_the_end(&mut self, running: &mut Running) -> Found {
-        let bin_dir = running.bin_dir.clone();
-        let ended = Recovering {
-            sandbox: &mut running.sandbox,
-            log: &mut running.log,
-            answers: &running.answers,
-            inside: &running.inside,
-            patience: self.plan.demand.patience,
-        }
-        .start(&bin_dir, self.watch);
+        let ended = running.start(self.plan.demand.patience, self.watch);
         let answered = running.answers.so_far();
         match ended {
             Ok(Ended::Ready) => self.judge_recovery(running),
@@ -304,13 +337,13 @@ impl Drill<'_> {
     fn note_evidence(&mut self, running: &Running, end: &pg::RecoveryEnd) {
         let last_commit = end.last_transaction.or(running.log.told.last_commit);
         let replay_lsn = end.replay_lsn;
-        let newest = last_commit.or(self.plan.material.subject.stop_time);
+        let newest = self.newest(last_commit);
         let segments = running.answers.so_far().found.len();
         self.evidence = Some(Evidence {
             replay_lsn,
             timeline: self.plan.material.subject.timeline,
             last_commit,
-            age: newest.map(|at| (Utc::now() - at).as_seconds_f64()),
+            age: newest.map(|(at, _)| (Utc::now() - at).as_seconds_f64()),
             wal_segments: u64::try_from(segments).unwrap_or(u64::MAX),
         });
     }

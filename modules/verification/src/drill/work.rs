@@ -1,13 +1,13 @@
 //! Where a drill works.
 
-use std::fs::{self, File};
-use std::path::{Path, PathBuf};
+use std::fs;
+use std::path::PathBuf;
 
-use rustix::fs::ioctl_ficlone;
 use sandbox::Place;
 
 use crate::VerificationError;
 use crate::material::{Files, Material};
+use crate::materialise::can_clone;
 use crate::plan::DrillPlan;
 use crate::request::Way;
 
@@ -41,20 +41,11 @@ fn beside(material: &Material) -> Option<PathBuf> {
     let parent = above.join(BESIDE);
     let known = parent.is_dir();
     durable::private_directory(&parent, None, 0o711).ok()?;
-    if can_share(&directories.data.join("PG_VERSION"), &parent) {
+    if can_clone(&directories.data.join("PG_VERSION"), &parent).is_ok() {
         return Some(parent);
     }
     if !known {
         let _ = fs::remove_dir(&parent);
     }
     None
-}
-
-fn can_share(file: &Path, directory: &Path) -> bool {
-    let probe = directory.join(format!("clone-probe-{}", std::process::id()));
-    let shared = File::open(file)
-        .and_then(|original| Ok(ioctl_ficlone(File::create(&probe)?, original)?))
-        .is_ok();
-    let _ = fs::remove_file(&probe);
-    shared
 }
