@@ -4,6 +4,7 @@ mod ask;
 mod guard;
 mod installation;
 mod outcome;
+mod prepare;
 mod server;
 mod work;
 

@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use backstay_tests::backup::task;
 use backstay_tests::place::{User, cache, project};
+use backstay_tests::scene::merged;
 use backstay_tests::{Ansible, Backup, Core, Destination, Login, Outcome, Server, Writer, amcheck};
 use serde_json::{Value, json};
 
@@ -36,7 +37,8 @@ fn main() {
     let tasks = [
         backup.start(&json!({})),
         backup.snapshot(&json!({})),
-        backup.stop(&json!({"row_counts": "exact"})),
+        // to count rows it needs a connection of its own
+        backup.stop(&merged(backup.login(), &json!({"row_counts": "exact"}))),
         backup.fetch(&json!({})),
     ];
     let run = ansible.tasks(&json!(tasks)).ok();
