@@ -4,6 +4,8 @@ use std::fs::File;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -32,6 +34,8 @@ pub(super) struct Running {
     pub(super) inside: Inside,
     pub(super) log: ServerLog,
     pub(super) answers: Answers,
+    /// Set when nobody asks for WAL any more.
+    pub(super) enough_wal: Arc<AtomicBool>,
     pub(super) bin_dir: PathBuf,
     pub(super) shared: PathBuf,
     /// The shared directory, held open: a socket in it is reached whatever its path is.
@@ -101,6 +105,7 @@ impl Drill<'_> {
                 self.ask(&mut running);
             }
         });
+        wal_source::end(&running.enough_wal, &running.answers);
         if self.failed() {
             self.log = running.log.last_words();
         }
@@ -146,6 +151,7 @@ impl Drill<'_> {
         clone::write_configuration(&config, &configuration.text(&inside))
             .map_err(VerificationError::io("write the configuration in", &config))?;
         let folder = material.ours.as_ref().map(|ours| ours.folder.clone());
+        let enough_wal = Arc::<AtomicBool>::default();
         let answers = Answers::listen(
             &place.shared().join(WAL_SOCKET),
             self.plan.run_as,
@@ -154,6 +160,7 @@ impl Drill<'_> {
                 folder,
                 command: demand.restore_command.clone(),
                 scratch: place.path().to_path_buf(),
+                stop: enough_wal.clone(),
                 damaged: self.damages_wal(),
             }),
         )?;
@@ -170,7 +177,7 @@ impl Drill<'_> {
         let directory = File::open(&shared).map_err(VerificationError::io("open", &shared))?;
         let log = ServerLog::new(shared.join(LOG));
         let bin_dir = installed.bin_dir;
-        Ok(Running { sandbox, inside, log, answers, bin_dir, shared, directory })
+        Ok(Running { sandbox, inside, log, answers, enough_wal, bin_dir, shared, directory })
     }
 
     /// At level recover the self-test damages the WAL that recovery begins with.
@@ -260,7 +267,7 @@ impl Drill<'_> {
             Ok(Ended::Stalled(time)) => Found::failed(format!(
                 "recovery made no progress for {} s{}",
                 time.as_secs(),
-                waiting_for(&answered)
+                wal_source::waiting_for(&answered)
             ))
             .details(running.log.last_words()),
             Err(error) => Found::failed(crate::chain(&error)).details(running.log.last_words()),
@@ -389,15 +396,6 @@ fn died(log: &mut ServerLog, status: i32, answered: &Answered) -> Found {
         message.push_str(&format!(" (the first WAL segment that was not to be had: {missing})"));
     }
     Found::failed(message).details(words)
-}
-
-fn waiting_for(answered: &Answered) -> String {
-    let done =
-        answered.found.len() + answered.missing.len() + usize::from(answered.failure.is_some());
-    if usize::try_from(answered.asked).is_ok_and(|asked| asked > done) {
-        return ": a WAL file was asked for and restore_command has not answered".to_owned();
-    }
-    String::new()
 }
 
 /// Without isolation the server sees the host's paths.
