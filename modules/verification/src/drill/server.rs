@@ -1,15 +1,13 @@
 //! The part of a drill for which a server runs.
 
 use std::fs::File;
-use std::os::fd::AsRawFd;
-use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use pg::{ControlFile, Endpoint, Login, LoginOptions, MajorVersion, Server};
+use pg::{ControlFile, MajorVersion};
 use sandbox::{
     Answered, Answers, Bind, Change, Isolation, Order, Place, Sandbox, SandboxError, ServerState,
 };
@@ -354,33 +352,6 @@ impl Drill<'_> {
             wal_segments: u64::try_from(segments).unwrap_or(u64::MAX),
         });
     }
-}
-
-/// Connects through the directory that is held open, after a look at what is there: what runs inside may have put a link
-/// in the socket's place, which would lead us to another server. It might do that after the look, too: so the server is
-/// asked which it is.
-pub(super) fn connect(
-    running: &Running,
-    user: &str,
-    database: &str,
-) -> Result<Server, pg::ServerError> {
-    let held = PathBuf::from(format!("/proc/self/fd/{}", running.directory.as_raw_fd()));
-    let found = std::fs::symlink_metadata(held.join(".s.PGSQL.5432"));
-    let is_socket = found.is_ok_and(|found| found.file_type().is_socket());
-    let directory = if is_socket { held } else { PathBuf::from("/nonexistent") };
-    let options = LoginOptions {
-        user: Some(user.to_owned()),
-        database: Some(database.to_owned()),
-        port: Some(5432),
-        unix_socket: Some(directory.clone()),
-        ..LoginOptions::default()
-    };
-    let mut login = Login::resolve(options, &|_| None)?;
-    login.endpoint = Endpoint::Socket(directory);
-    login.connect_timeout = 30;
-    let mut server = Server::connect(&login, "backstay backup_verify")?;
-    server.must_serve(&running.inside.data)?;
-    Ok(server)
 }
 
 fn died(log: &mut ServerLog, status: i32, answered: &Answered) -> Found {
