@@ -24,6 +24,16 @@ pub struct Answered {
     pub failure: Option<String>,
     /// How often anything was asked, an answer that is still awaited included.
     pub asked: u64,
+    /// How often the source has answered.
+    pub done: u64,
+}
+
+impl Answered {
+    /// Whether an answer is still awaited.
+    #[must_use]
+    pub fn is_waiting(&self) -> bool {
+        self.asked > self.done
+    }
 }
 
 /// A name is a file's name; more is not read.
@@ -92,11 +102,14 @@ impl Answers {
             Err(reason) => (b'e', reason.as_bytes()),
         };
         let _ = stream.write_all(&[word]).and_then(|()| stream.write_all(content));
-        self.note(|answered| match found {
-            Ok(Some(_)) => answered.found.push(name),
-            Ok(None) => answered.missing.push(name),
-            Err(reason) => {
-                answered.failure.get_or_insert(reason);
+        self.note(|answered| {
+            answered.done += 1;
+            match found {
+                Ok(Some(_)) => answered.found.push(name),
+                Ok(None) => answered.missing.push(name),
+                Err(reason) => {
+                    answered.failure.get_or_insert(reason);
+                }
             }
         });
     }

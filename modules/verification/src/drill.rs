@@ -1,6 +1,7 @@
 //! The drill itself.
 
 mod ask;
+mod connection;
 mod guard;
 mod installation;
 mod outcome;

@@ -2,6 +2,7 @@
 //! only then, the backup is complete.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ansible::{Failure, Kind, OptionSpec, Options, Preview, Returns, Task, spec::Default};
@@ -237,6 +238,7 @@ impl WalFetch {
             command,
             scratch,
             patience: Duration::from_secs(self.patience.max(1)),
+            stop: Arc::default(),
         }))
     }
 

@@ -4,6 +4,8 @@ use std::fs::File;
 use std::io::Read;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use nix::fcntl::OFlag;
@@ -130,6 +132,8 @@ pub struct RestoreCommand {
     pub scratch: PathBuf,
     /// How long one run may take.
     pub patience: Duration,
+    /// Set when nobody wants the file any more: a run is ended then, with all that it started.
+    pub stop: Arc<AtomicBool>,
 }
 
 impl RestoreCommand {
@@ -159,7 +163,10 @@ impl RestoreCommand {
             .arg("-c")
             .arg(self.line(file, &path))
             .deadline(self.patience)
-            .output();
+            .output_watched(&|| match self.stop.load(Ordering::Relaxed) {
+                true => Err("the file is not wanted any more".to_owned()),
+                false => Ok(()),
+            });
         let output =
             output.map_err(|source| WalFetchError::Command { file: file.to_owned(), source })?;
         let bytes = match output.status {
@@ -255,6 +262,7 @@ mod tests {
             command: "get %f '%p' 100%% %x".into(),
             scratch: "/s".into(),
             patience: Duration::from_secs(9),
+            stop: Arc::default(),
         };
         assert_eq!(
             command.line("000000010000000000000002", Path::new("/s/a")),
@@ -270,6 +278,7 @@ mod tests {
                 command: command.into(),
                 scratch: scratch.path().into(),
                 patience: Duration::from_millis(500),
+                stop: Arc::default(),
             }
             .fetch(segment())
         };
@@ -281,6 +290,22 @@ mod tests {
             error.to_string(),
             "restore_command ended with status 200 for \"000000010000000000000002\": no network"
         );
+    }
+
+    #[test]
+    fn a_restore_command_ends_when_its_file_is_not_wanted_any_more() {
+        let scratch = tempfile::tempdir().unwrap();
+        let command = RestoreCommand {
+            command: "sleep 60; true".into(),
+            scratch: scratch.path().into(),
+            patience: Duration::from_secs(50),
+            stop: Arc::new(AtomicBool::new(true)),
+        };
+        let begun = std::time::Instant::now();
+        let error = command.fetch(segment()).unwrap_err();
+        let source = std::error::Error::source(&error).unwrap().to_string();
+        assert!(source.ends_with("was stopped: the file is not wanted any more"), "{source}");
+        assert!(begun.elapsed() < Duration::from_secs(20));
     }
 
     #[test]

@@ -10,7 +10,8 @@ use repository::RowCounts;
 use sandbox::{Change, ServerState};
 
 use super::Drill;
-use super::server::{Running, connect};
+use super::connection::connect;
+use super::server::Running;
 use crate::checks;
 use crate::ledger::Found;
 use crate::material::Material;

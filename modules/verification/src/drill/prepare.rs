@@ -2,6 +2,8 @@
 
 use std::fs::File;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use pg::{ControlFile, MajorVersion};
 use sandbox::{Answers, Bind, Change, Isolation, Order, Place, Sandbox, SandboxError};
@@ -45,6 +47,7 @@ impl Drill<'_> {
         clone::write_configuration(&config, &configuration.text(&inside))
             .map_err(VerificationError::io("write the configuration in", &config))?;
         let folder = material.ours.as_ref().map(|ours| ours.folder.clone());
+        let enough_wal = Arc::<AtomicBool>::default();
         let answers = Answers::listen(
             &place.shared().join(WAL_SOCKET),
             self.plan.run_as,
@@ -53,6 +56,7 @@ impl Drill<'_> {
                 folder,
                 command: demand.restore_command.clone(),
                 scratch: place.path().to_path_buf(),
+                stop: enough_wal.clone(),
                 damaged: self.damages_wal(),
             }),
         )?;
@@ -69,7 +73,7 @@ impl Drill<'_> {
         let directory = File::open(&shared).map_err(VerificationError::io("open", &shared))?;
         let log = ServerLog::new(shared.join(LOG));
         let bin_dir = installed.bin_dir;
-        Ok(Running { sandbox, inside, log, answers, bin_dir, shared, directory })
+        Ok(Running { sandbox, inside, log, answers, enough_wal, bin_dir, shared, directory })
     }
 
     /// At level recover the self-test damages the WAL that recovery begins with.

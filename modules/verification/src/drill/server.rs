@@ -1,13 +1,13 @@
 //! The part of a drill for which a server runs.
 
 use std::fs::File;
-use std::os::fd::AsRawFd;
-use std::os::unix::fs::FileTypeExt;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use pg::{ControlFile, Endpoint, Login, LoginOptions, Server};
+use pg::ControlFile;
 use sandbox::{Answered, Answers, Place, Sandbox, SandboxError, ServerState};
 
 use super::guard::guarded;
@@ -21,6 +21,7 @@ use crate::recovering::{Ended, Recovering};
 use crate::report::{Evidence, Outcome, RecoveryTimes};
 use crate::request::Demand;
 use crate::server_log::ServerLog;
+use crate::wal_source;
 
 /// All that belongs to the sandbox's server.
 pub(super) struct Running {
@@ -28,6 +29,8 @@ pub(super) struct Running {
     pub(super) inside: Inside,
     pub(super) log: ServerLog,
     pub(super) answers: Answers,
+    /// Set when nobody asks for WAL any more.
+    pub(super) enough_wal: Arc<AtomicBool>,
     pub(super) bin_dir: PathBuf,
     pub(super) shared: PathBuf,
     /// The shared directory, held open: a socket in it is reached whatever its path is.
@@ -97,6 +100,7 @@ impl Drill<'_> {
                 self.ask(&mut running);
             }
         });
+        wal_source::end(&running.enough_wal, &running.answers);
         if self.failed() {
             self.log = running.log.last_words();
         }
@@ -135,7 +139,7 @@ impl Drill<'_> {
             Ok(Ended::Stalled(time)) => Found::failed(format!(
                 "recovery made no progress for {} s{}",
                 time.as_secs(),
-                waiting_for(&answered)
+                wal_source::waiting_for(&answered)
             ))
             .details(running.log.last_words()),
             Err(error) => Found::failed(crate::chain(&error)).details(running.log.last_words()),
@@ -224,33 +228,6 @@ impl Drill<'_> {
     }
 }
 
-/// Connects through the directory that is held open, after a look at what is there: what runs inside may have put a link
-/// in the socket's place, which would lead us to another server. It might do that after the look, too: so the server is
-/// asked which it is.
-pub(super) fn connect(
-    running: &Running,
-    user: &str,
-    database: &str,
-) -> Result<Server, pg::ServerError> {
-    let held = PathBuf::from(format!("/proc/self/fd/{}", running.directory.as_raw_fd()));
-    let found = std::fs::symlink_metadata(held.join(".s.PGSQL.5432"));
-    let is_socket = found.is_ok_and(|found| found.file_type().is_socket());
-    let directory = if is_socket { held } else { PathBuf::from("/nonexistent") };
-    let options = LoginOptions {
-        user: Some(user.to_owned()),
-        database: Some(database.to_owned()),
-        port: Some(5432),
-        unix_socket: Some(directory.clone()),
-        ..LoginOptions::default()
-    };
-    let mut login = Login::resolve(options, &|_| None)?;
-    login.endpoint = Endpoint::Socket(directory);
-    login.connect_timeout = 30;
-    let mut server = Server::connect(&login, "backstay backup_verify")?;
-    server.must_serve(&running.inside.data)?;
-    Ok(server)
-}
-
 fn died(log: &mut ServerLog, status: i32, answered: &Answered) -> Found {
     let words = log.last_words();
     let said = ["PANIC:", "FATAL:"].iter().find_map(|severity| log.first(severity));
@@ -264,13 +241,4 @@ fn died(log: &mut ServerLog, status: i32, answered: &Answered) -> Found {
         message.push_str(&format!(" (the first WAL segment that was not to be had: {missing})"));
     }
     Found::failed(message).details(words)
-}
-
-fn waiting_for(answered: &Answered) -> String {
-    let done =
-        answered.found.len() + answered.missing.len() + usize::from(answered.failure.is_some());
-    if usize::try_from(answered.asked).is_ok_and(|asked| asked > done) {
-        return ": a WAL file was asked for and restore_command has not answered".to_owned();
-    }
-    String::new()
 }
