@@ -10,7 +10,9 @@
 //!
 //! `xmin` and `xmax` are 32 bit, and a frozen row keeps its old one. `age()` counts from the next transaction and goes
 //! round, so only what lies between a point and now is new; what is so old that it looks new again is left out, which
-//! makes the count smaller, never too large.
+//! makes the count smaller, never too large. The next transaction is that of the moment at which the statement was
+//! planned, but its rows are those of a snapshot taken afterwards: on a busy server what is new has an age below 0, too.
+//! So the newest 100 million transactions after that moment are new as well.
 
 use std::time::Duration;
 
@@ -132,8 +134,8 @@ impl Server {
                 "SELECT c.oid, n.nspname::text, c.relname::text, \
                         pg_catalog.has_schema_privilege(n.oid, 'USAGE') \
                           AND pg_catalog.has_table_privilege(c.oid, 'SELECT'), \
-                        NOT pg_catalog.age(c.xmin) BETWEEN 0 AND pg_catalog.age($1::text::xid) \
-                          AND NOT pg_catalog.age(n.xmin) BETWEEN 0 AND pg_catalog.age($1::text::xid) \
+                        NOT pg_catalog.age(c.xmin) BETWEEN -100000000 AND pg_catalog.age($1::text::xid) \
+                          AND NOT pg_catalog.age(n.xmin) BETWEEN -100000000 AND pg_catalog.age($1::text::xid) \
                  FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
                  WHERE c.relkind = 'r' AND c.relpersistence = 'p' \
                    AND n.nspname <> 'information_schema' AND n.nspname !~ '^pg_' \
@@ -165,8 +167,8 @@ impl Server {
         horizon: Horizon,
     ) -> Result<Option<Counted>, ServerError> {
         let doing = "count the rows";
-        let settled = "NOT pg_catalog.age(t.xmin) BETWEEN 0 AND (SELECT pg_catalog.age($1::text::xid)) \
-                       AND NOT pg_catalog.age(t.xmax) BETWEEN 0 AND \
+        let settled = "NOT pg_catalog.age(t.xmin) BETWEEN -100000000 AND (SELECT pg_catalog.age($1::text::xid)) \
+                       AND NOT pg_catalog.age(t.xmax) BETWEEN -100000000 AND \
                          (SELECT pg_catalog.age((pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot())::text::numeric \
                                                  % 4294967296)::text::xid))";
         let newest: Vec<String> = columns
@@ -178,7 +180,7 @@ impl Server {
         let statement = format!(
             "SELECT (SELECT c.oid FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
                      WHERE n.nspname = $2::text AND c.relname = $3::text \
-                       AND NOT pg_catalog.age(c.xmin) BETWEEN 0 AND pg_catalog.age($1::text::xid)), \
+                       AND NOT pg_catalog.age(c.xmin) BETWEEN -100000000 AND pg_catalog.age($1::text::xid)), \
                     pg_catalog.count(*), pg_catalog.count(*) FILTER (WHERE {settled}), ARRAY[{}]::text[] \
              FROM ONLY {}.{} t",
             newest.join(", "),
