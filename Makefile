@@ -12,7 +12,7 @@ help: ## this list
 setup: ## bring what demo, test and bench need (they do it themselves)
 	tests/run set_up
 
-demo: ## a real server under load: start, snapshot, stop, fetch WAL, restore, compare
+demo: ## a real server under load: start, snapshot, stop, fetch WAL, restore, compare, drill
 	tests/setup/tools demo
 	tests/setup/fetch-postgres 16 > /dev/null
 	@# it makes no call to EC2, and that program takes minutes to compile

@@ -3,6 +3,7 @@
 //!
 //! An executable says which modules it has ([`Module`]) and hands its arguments to [`dispatch`].
 
+pub mod backups;
 pub mod cluster;
 mod commands;
 mod failure;

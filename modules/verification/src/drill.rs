@@ -5,6 +5,7 @@ mod connection;
 mod guard;
 mod installation;
 mod outcome;
+mod prepare;
 mod server;
 mod work;
 

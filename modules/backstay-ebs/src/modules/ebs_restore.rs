@@ -6,16 +6,13 @@ mod removal;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::time::Duration;
 
 use ansible::{
     Failure, Invocation, Kind, OptionSpec, Options, Preview, Returns, Task, spec::Default, task,
 };
-use chrono::{DateTime, Utc};
-use frame::{Explain, manifest};
 use host::Sysfs;
-use repository::{BackupId, ClusterName, CompleteBackup, Repository};
+use repository::CompleteBackup;
 use serde_json::{Value, json};
 use snapshot::{SnapshotRecord, UploadState, VolumeRecord};
 use snapshot_ebs::{
@@ -23,9 +20,10 @@ use snapshot_ebs::{
     check_restore, restore, tag, zone_of,
 };
 
+use super::backup;
 use crate::aws;
 
-/// A client token has at most 64 characters; snapshot id and counter take 26 of them.
+/// A client token has at most 64 characters; the id of a snapshot and what parts the two take 26 of them.
 const LONGEST_ID: usize = 36;
 
 /// Its options.
@@ -117,7 +115,7 @@ impl Task for EbsRestore {
         }
         Ok(EbsRestore {
             aws: aws::read(options)?,
-            backup: find(options)?,
+            backup: backup::find(options)?,
             instance_id: options.text("instance_id").map(str::to_owned),
             zone: options.text("zone").map(str::to_owned),
             like: NewVolume {
@@ -147,14 +145,7 @@ impl Task for EbsRestore {
         let instance_id = here.id;
         let zone = zone_of(&ec2, &instance_id, here.zone, self.zone.as_deref())
             .map_err(|error| aws::explain(&error))?;
-        let manifest = self.backup.manifest();
-        let backup = BackupTags {
-            cluster: manifest.cluster.to_string(),
-            backup_id: manifest.backup_id.to_string(),
-            system_identifier: manifest.system_identifier.to_string(),
-            start_lsn: manifest.start.lsn.to_string(),
-            session: manifest.session.clone(),
-        };
+        let backup = backup::tags_of(self.backup.manifest());
         let pieces = self.pieces(&ec2, &backup)?;
         let order = RestoreOrder {
             restore_id: self
@@ -266,42 +257,6 @@ impl EbsRestore {
             ))),
         }
     }
-}
-
-fn find(options: &Options) -> Result<CompleteBackup, Failure> {
-    let repository = manifest::open(&options.text_or_default("repository"))?;
-    let cluster = ClusterName::from_str(&options.text_or_default("cluster"))
-        .map_err(|error| error.explain())?;
-    let found = match options.text("backup_id") {
-        Some(text) => {
-            let backup = BackupId::from_str(text).map_err(|error| error.explain())?;
-            repository.backup(&cluster, &backup).read().map_err(|error| error.explain())?
-        }
-        None => newest(&repository, &cluster)?,
-    };
-    CompleteBackup::check(found).map_err(|error| error.explain())
-}
-
-fn newest(
-    repository: &Repository,
-    cluster: &ClusterName,
-) -> Result<repository::BackupManifest, Failure> {
-    let listed = repository.backups(cluster).map_err(|error| error.explain())?;
-    let time = |manifest: &repository::BackupManifest| -> Option<DateTime<Utc>> {
-        manifest.stop.as_ref().map(|stop| stop.time)
-    };
-    let complete = listed
-        .manifests
-        .into_iter()
-        .filter(|manifest| manifest.state == repository::BackupState::Complete)
-        .filter(|manifest| manifest.snapshots.iter().any(|record| record.volume.is_some()));
-    complete.max_by_key(time).ok_or_else(|| {
-        Failure::new(
-            "backup_not_found",
-            format!("cluster \"{cluster}\" has no complete backup of EBS snapshots"),
-        )
-        .hint("Is one still being uploaded? ebs_snapshot_wait tells.")
-    })
 }
 
 fn restore_id(options: &Options) -> Result<Option<String>, Failure> {

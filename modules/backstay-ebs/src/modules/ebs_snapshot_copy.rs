@@ -1,15 +1,14 @@
 //! `ebs_snapshot_copy`: copies of a backup's snapshots in another region, or under another key.
 
-use std::str::FromStr;
 use std::time::{Duration, Instant};
 
 use ansible::{Failure, Kind, OptionSpec, Options, Preview, Returns, Task, spec::Default};
-use frame::{Explain, manifest};
-use repository::{BackupId, BackupManifest, ClusterName, CompleteBackup, Repository};
+
 use serde_json::{Value, json};
 use snapshot::UploadState;
-use snapshot_ebs::{AwsOptions, BackupTags, Copy, CopyOrder, Ec2, copy, find_copies};
+use snapshot_ebs::{AwsOptions, Copy, CopyOrder, Ec2, copy, find_copies};
 
+use super::backup;
 use crate::aws;
 
 /// How long a copy whose answer was lost is looked for.
@@ -64,7 +63,7 @@ impl Task for EbsSnapshotCopy {
     type Plan = Plan;
 
     fn parse(options: &Options) -> Result<Self, Failure> {
-        let backup = find(options)?;
+        let backup = backup::find(options)?;
         let manifest = backup.manifest();
         let mut volumes = manifest.snapshots.iter().filter_map(|record| record.volume.as_ref());
         let Some(first) = volumes.next() else {
@@ -79,7 +78,7 @@ impl Task for EbsSnapshotCopy {
             destination: options.text_or_default("destination_region"),
             source: first.region.clone(),
             order: CopyOrder {
-                backup: tags_of(manifest),
+                backup: backup::tags_of(manifest),
                 snapshots: manifest.snapshots.clone(),
                 kms_key: options.text("kms_key_id").map(str::to_owned),
                 encrypted: options.truth("encrypted").then_some(true),
@@ -155,16 +154,6 @@ fn wait(destination: &Ec2, copies: &mut [Copy], patience: Duration) {
     }
 }
 
-fn tags_of(manifest: &BackupManifest) -> BackupTags {
-    BackupTags {
-        cluster: manifest.cluster.to_string(),
-        backup_id: manifest.backup_id.to_string(),
-        system_identifier: manifest.system_identifier.to_string(),
-        start_lsn: manifest.start.lsn.to_string(),
-        session: manifest.session.clone(),
-    }
-}
-
 fn minutes(options: &Options) -> Result<Option<u32>, Failure> {
     let Some(minutes) = options.number("completion_duration")? else { return Ok(None) };
     if !(SHORTEST..=LONGEST).contains(&minutes) || minutes % SHORTEST != 0 {
@@ -173,34 +162,6 @@ fn minutes(options: &Options) -> Result<Option<u32>, Failure> {
         )));
     }
     Ok(u32::try_from(minutes).ok())
-}
-
-fn find(options: &Options) -> Result<CompleteBackup, Failure> {
-    let repository = manifest::open(&options.text_or_default("repository"))?;
-    let cluster = ClusterName::from_str(&options.text_or_default("cluster"))
-        .map_err(|error| error.explain())?;
-    let found = match options.text("backup_id") {
-        Some(text) => {
-            let backup = BackupId::from_str(text).map_err(|error| error.explain())?;
-            repository.backup(&cluster, &backup).read().map_err(|error| error.explain())?
-        }
-        None => return newest(&repository, &cluster),
-    };
-    CompleteBackup::check(found).map_err(|error| error.explain())
-}
-
-fn newest(repository: &Repository, cluster: &ClusterName) -> Result<CompleteBackup, Failure> {
-    let listed = repository.backups(cluster).map_err(|error| error.explain())?;
-    let complete = listed
-        .manifests
-        .into_iter()
-        .filter_map(|manifest| CompleteBackup::check(manifest).ok())
-        .filter(|backup| backup.manifest().snapshots.iter().any(|record| record.volume.is_some()));
-    complete.max_by_key(|backup| backup.stop().time).ok_or_else(|| {
-        let text = format!("cluster \"{cluster}\" has no complete backup of EBS snapshots");
-        Failure::new("backup_not_found", text)
-            .hint("Is one still being uploaded? ebs_snapshot_wait tells.")
-    })
 }
 
 fn described(copies: &[Copy], region: &str) -> Value {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use ansible::reply::object;
 use ansible::{Failure, Kind, OptionSpec, Options, Preview, Returns, Task, spec::Default};
-use repository::{BackupFolder, BackupId, ClusterName, CompleteBackup, Repository};
+use repository::ClusterName;
 use serde_json::{Map, Value, json};
 use verification::{
     Demand, DrillPlan, Engine, Held, Input, Level, Mounted, Outcome, Report, Sandboxing, Stored,
@@ -15,7 +15,7 @@ use verification::{
 
 use super::snapshot_create;
 use crate::caller;
-use frame::{Explain, manifest, sessions};
+use frame::{backups, sessions};
 
 /// Its options.
 pub(crate) fn options() -> Vec<OptionSpec> {
@@ -283,8 +283,8 @@ fn input(options: &Options) -> Result<Input, Failure> {
             "\"data_directory\" goes with \"repository\": it is where the volumes of a backup are mounted",
         )),
         (Some(path), None) => Ok(Input::Directory(path)),
-        (None, Some(url)) => {
-            let (folder, backup) = find_backup(options, &manifest::open(url)?)?;
+        (None, Some(_)) => {
+            let (folder, backup) = backups::complete(options, &|_| true, &no_backup)?;
             let mapping = options.pairs("tablespace_mapping")?;
             let tablespaces = mapping
                 .into_iter()
@@ -296,33 +296,10 @@ fn input(options: &Options) -> Result<Input, Failure> {
     }
 }
 
-/// The backup asked for, or the newest complete one.
-fn find_backup(
-    options: &Options,
-    repository: &Repository,
-) -> Result<(BackupFolder, CompleteBackup), Failure> {
-    let cluster: ClusterName = options
-        .text_or_default("cluster")
-        .parse()
-        .map_err(|e: repository::RepositoryError| e.explain())?;
-    if let Some(text) = options.text("backup_id") {
-        let id: BackupId = text.parse().map_err(|e: repository::RepositoryError| e.explain())?;
-        let folder = repository.backup(&cluster, &id);
-        let manifest = folder.read().map_err(|error| error.explain())?;
-        let backup = CompleteBackup::check(manifest).map_err(|error| error.explain())?;
-        return Ok((folder, backup));
-    }
-    let listed = repository.backups(&cluster).map_err(|error| error.explain())?;
-    let complete =
-        listed.manifests.into_iter().filter_map(|manifest| CompleteBackup::check(manifest).ok());
-    let newest = complete.max_by_key(|backup| (backup.stop().time, backup.stop().lsn));
-    let backup = newest.ok_or_else(|| {
-        let text =
-            format!("there is no complete backup of cluster \"{cluster}\" in the repository");
-        Failure::new("backup_not_found", text)
-            .hint("Give the repository and the cluster that backup_start was given.")
-    })?;
-    Ok((repository.backup(&cluster, &backup.manifest().backup_id), backup))
+fn no_backup(cluster: &ClusterName, _: usize) -> Failure {
+    let text = format!("there is no complete backup of cluster \"{cluster}\" in the repository");
+    Failure::new("backup_not_found", text)
+        .hint("Give the repository and the cluster that backup_start was given.")
 }
 
 /// `90`, `90s`, `15m`, `26h`, `2d`, `1w`.

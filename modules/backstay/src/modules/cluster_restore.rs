@@ -13,12 +13,12 @@ use recovery::{
     ArchiveMode, EffectiveTarget, PlacedTablespace, Progress, Recovered, RecoveryError,
     RecoveryProbe, Restore, RestorePlan, Restored, Source, StartOptions, Target,
 };
-use repository::{BackupId, ClusterName, CompleteBackup, Repository};
+use repository::{ClusterName, CompleteBackup};
 use serde_json::{Map, Value, json};
 
 use super::snapshot_create;
 use crate::login::{self, OsUser};
-use frame::{Explain, manifest, sessions};
+use frame::{backups, sessions};
 
 /// Its options.
 pub(crate) fn options() -> Vec<OptionSpec> {
@@ -193,46 +193,26 @@ fn find_backup(options: &Options, target: &RecoveryTarget) -> Result<Restore, Fa
     let directory = options
         .absolute_path("data_directory")?
         .ok_or_else(|| Failure::invalid("option \"data_directory\" must not be empty"))?;
-    let repository = manifest::open(&options.text_or_default("repository"))?;
-    let cluster: ClusterName = options
-        .text_or_default("cluster")
-        .parse()
-        .map_err(|e: repository::RepositoryError| e.explain())?;
-    let backup: BackupId = match options.text("backup_id") {
-        Some(text) => text.parse().map_err(|e: repository::RepositoryError| e.explain())?,
-        None => newest(&repository, &cluster, target)?,
-    };
-    let folder = repository.backup(&cluster, &backup);
-    let manifest = folder.read().map_err(|error| error.explain())?;
-    let complete = CompleteBackup::check(manifest).map_err(|error| error.explain())?;
-    Ok(Restore::new(complete, folder, directory))
-}
-
-fn newest(
-    repository: &Repository,
-    cluster: &ClusterName,
-    target: &RecoveryTarget,
-) -> Result<BackupId, Failure> {
-    let listed = repository.backups(cluster).map_err(|error| error.explain())?;
-    let total = listed.manifests.len() + listed.unreadable.len();
-    let complete =
-        listed.manifests.into_iter().filter_map(|manifest| CompleteBackup::check(manifest).ok());
-    let usable = complete.filter(|backup| match target {
+    let usable = |backup: &CompleteBackup| match target {
         RecoveryTarget::Time(time) => backup.stop().time < time.instant(),
         RecoveryTarget::Lsn(lsn) => backup.stop().lsn <= *lsn,
         _ => true,
-    });
-    let newest = usable.max_by_key(|backup| (backup.stop().time, backup.stop().lsn));
-    newest.map(|backup| backup.manifest().backup_id.clone()).ok_or_else(|| {
-        if total == 0 {
-            let text = format!("there is no backup of cluster \"{cluster}\" in the repository");
-            return Failure::new("backup_not_found", text)
-                .hint("Give the repository and the cluster that backup_start was given.");
-        }
-        let text = format!("none of the {total} backups of cluster \"{cluster}\" is complete and ended before the target");
-        Failure::new("invalid_argument", text)
-            .hint("The manifests in the repository, backup.json, say how far each backup got and why one failed.")
-    })
+    };
+    let (folder, complete) = backups::complete(options, &usable, &no_backup)?;
+    Ok(Restore::new(complete, folder, directory))
+}
+
+fn no_backup(cluster: &ClusterName, total: usize) -> Failure {
+    if total == 0 {
+        let text = format!("there is no backup of cluster \"{cluster}\" in the repository");
+        return Failure::new("backup_not_found", text)
+            .hint("Give the repository and the cluster that backup_start was given.");
+    }
+    let text = format!(
+        "none of the {total} backups of cluster \"{cluster}\" is complete and ended before the target"
+    );
+    Failure::new("invalid_argument", text)
+        .hint("The manifests in the repository, backup.json, say how far each backup got and why one failed.")
 }
 
 fn target(options: &Options) -> Result<Target, Failure> {

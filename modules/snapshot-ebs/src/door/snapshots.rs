@@ -100,18 +100,7 @@ impl Ec2 {
     /// # Errors
     /// [`EbsError::Refused`], [`EbsError::Lost`].
     pub fn describe_snapshots(&self, wanted: &[Filter]) -> Result<Vec<Snapshot>, EbsError> {
-        let found = self.again("DescribeSnapshots", |client| {
-            client
-                .describe_snapshots()
-                .owner_ids("self")
-                .set_filters(Some(filters(wanted)))
-                .max_results(PAGE)
-                .into_paginator()
-                .items()
-                .send()
-                .collect::<Result<Vec<_>, _>>()
-        })?;
-        Ok(found.iter().filter_map(answers::snapshot).collect())
+        self.own_snapshots(filters(wanted))
     }
 
     /// Our own account's snapshots of these ids; those that are not there any more are left out.
@@ -124,20 +113,25 @@ impl Ec2 {
             // A filter, since a list of ids is refused whole when one of them is unknown.
             let filter =
                 SdkFilter::builder().name("snapshot-id").set_values(Some(some.to_vec())).build();
-            let found = self.again("DescribeSnapshots", |client| {
-                client
-                    .describe_snapshots()
-                    .owner_ids("self")
-                    .filters(filter.clone())
-                    .max_results(PAGE)
-                    .into_paginator()
-                    .items()
-                    .send()
-                    .collect::<Result<Vec<_>, _>>()
-            })?;
-            all.extend(found.iter().filter_map(answers::snapshot));
+            all.extend(self.own_snapshots(vec![filter])?);
         }
         Ok(all)
+    }
+
+    /// All pages of our own account's snapshots that pass the filters.
+    fn own_snapshots(&self, filters: Vec<SdkFilter>) -> Result<Vec<Snapshot>, EbsError> {
+        let found = self.again("DescribeSnapshots", |client| {
+            client
+                .describe_snapshots()
+                .owner_ids("self")
+                .set_filters(Some(filters.clone()))
+                .max_results(PAGE)
+                .into_paginator()
+                .items()
+                .send()
+                .collect::<Result<Vec<_>, _>>()
+        })?;
+        Ok(found.iter().filter_map(answers::snapshot).collect())
     }
 
     /// Deletes a snapshot. One that is gone already is fine.

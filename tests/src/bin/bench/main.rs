@@ -4,15 +4,17 @@
 //! `target/bench.jsonl` of the checkout, one line a figure.
 //!
 //! ```text
-//! bench [GROUP...]    tasks backup_mode ebs keeper executable copies; all without one
+//! bench [GROUP...]    tasks backup_mode ebs drills keeper executable copies; all without one
 //! ```
 //!
-//! `BACKSTAY_BENCH_RUNS` is how often each thing is measured, 15 unless given. `ebs` needs root and takes
-//! minutes.
+//! `BACKSTAY_BENCH_RUNS` is how often each thing is measured, 15 unless given. `ebs` and
+//! `drills` need root and take minutes.
 
 mod backup_mode;
+mod by_hand;
 mod copies;
 mod direct;
+mod drills;
 mod ebs;
 mod executable;
 mod figure;
@@ -36,11 +38,12 @@ const COLLECTIONS: &str = "BACKSTAY_COLLECTIONS";
 
 type Group = (&'static str, fn(usize) -> Vec<Figure>);
 
-const GROUPS: [Group; 6] = [
+const GROUPS: [Group; 7] = [
     ("executable", executable::measure),
     ("keeper", keeper::measure),
     ("backup_mode", backup_mode::measure),
     ("ebs", ebs::measure),
+    ("drills", drills::measure),
     ("tasks", tasks::measure),
     ("copies", copies::measure),
 ];
