@@ -11,6 +11,7 @@
 pub mod amcheck;
 pub mod ansible;
 pub mod backup;
+pub mod basebackup;
 pub mod certificates;
 pub mod cloud;
 pub mod collection;
@@ -39,6 +40,7 @@ pub mod writer;
 pub use amcheck::amcheck;
 pub use ansible::{Ansible, Become, Core, Outcome, Run};
 pub use backup::{Backup, Login};
+pub use basebackup::{BaseBackup, Drilled};
 pub use cloud::Cloud;
 pub use container::Container;
 pub use docker::{ContainerScene, ContainerServer, Docker};

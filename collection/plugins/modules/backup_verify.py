@@ -149,7 +149,8 @@ options:
     description:
       - How old the data may be, as V(26h), V(1d), V(90min) or a number of seconds. When it is older, the check C(max_age) fails.
       - The age is counted from the last commit that was replayed to the start of the drill, and without such a commit from the stop of the backup, or
-        from its checkpoint when the stop is not known. With O(freshness), it is counted from the newest value that the queries return, if that is later.
+        from its checkpoint when the stop is not known. With O(freshness), it is counted from what the queries return, and each of them must be young
+        enough.
       - When not given, the age is measured and the check is skipped.
     type: str
   max_recovery_time:

@@ -62,7 +62,7 @@ pub fn unpack(
         workers::run(&jobs, to.jobs, stop, &|job, stop| One::new(job, manifest, owner).run(stop))?;
     let mut unpacked =
         Unpacked { files: 0, bytes: 0, problems: Vec::new(), wal_segments: Vec::new() };
-    unpacked.problems.extend(missing::problems(&results, manifest));
+    unpacked.problems.extend(missing::problems(&results, manifest, &to.data));
     for result in results {
         unpacked.files += result.files;
         unpacked.bytes = unpacked.bytes.saturating_add(result.bytes);

@@ -95,11 +95,14 @@ pub fn hold(plan: DrillPlan, watch: &Watch<'_>) -> Result<Held, VerificationErro
     }
     let place = work::place(&drill.plan)?;
     let cleared = place.cleared.clone();
-    let made = drill.materialise(&place);
-    let result = match &made {
-        Some(made) if drill.plan.demand.level > Level::Manifest => drill.recover(&place, made),
-        _ => Ok(()),
-    };
+    let mut made = None;
+    let result = drill.materialise(&place).and_then(|done| {
+        made = done;
+        match &made {
+            Some(made) if drill.plan.demand.level > Level::Manifest => drill.recover(&place, made),
+            _ => Ok(()),
+        }
+    });
     let materialized = made.map(|made| made.describe(place.path(), drill.unpacked));
     let begin = drill.ledger.elapsed();
     if drill.kept.is_some() {
@@ -136,7 +139,10 @@ impl Drill<'_> {
     }
 
     /// Makes the writable copy; none when it could not be made, and then a check says why.
-    fn materialise(&mut self, place: &Place) -> Option<Made> {
+    ///
+    /// # Errors
+    /// When only the unpacked files show that there can be no drill on this host.
+    fn materialise(&mut self, place: &Place) -> Result<Option<Made>, VerificationError> {
         let making = Making {
             place,
             run_as: self.plan.run_as,
@@ -156,15 +162,16 @@ impl Drill<'_> {
         match made {
             Ok(made) => {
                 if self.unpacked {
-                    self.look_inside(&made);
+                    self.look_inside(&made)?;
                 }
-                Some(made)
+                Ok(Some(made))
             }
             Err(problem) => {
+                let problem = naming_the_disk(problem, place);
                 let found = Found::failed(format!("the copy could not be made: {problem}"));
                 let name = if self.unpacked_input() { "files" } else { "recovery" };
                 self.ledger.check(name, || found);
-                None
+                Ok(None)
             }
         }
     }
@@ -191,26 +198,39 @@ impl Drill<'_> {
     }
 
     /// Only now it can be seen what the tar files hold.
-    fn look_inside(&mut self, made: &Made) {
+    fn look_inside(&mut self, made: &Made) -> Result<(), VerificationError> {
         material::learn(&mut self.plan.material, &made.data);
+        if let Some(major) =
+            self.plan.material.major.filter(|_| plan::needs_programs(&self.plan.demand))
+        {
+            self.plan.server = Some(plan::programs(&self.plan.demand, major)?);
+        }
         let directories = Directories {
             data: made.data.clone(),
             tablespaces: made.tablespaces.clone(),
             snapshots: Vec::new(),
         };
         self.examine(&directories, false);
+        Ok(())
     }
 
     /// The server's programs.
     fn installed(&self) -> Result<Installed, String> {
-        if let Some(found) = &self.plan.server {
-            return Ok(found.clone());
-        }
-        let major = self.plan.material.major.ok_or("the major version of the backup cannot be told: PG_VERSION is missing or not one of 13 to 18")?;
-        plan::programs(&self.plan.demand, major).map_err(|error| crate::chain(&error))
+        self.plan.server.clone().ok_or_else(|| "the major version of the backup cannot be told: PG_VERSION is missing or not one of 13 to 18".to_owned())
     }
 
     fn failed(&self) -> bool {
         self.ledger.any_failed()
     }
+}
+
+/// A full disk is the work directory's: nothing else is written to.
+fn naming_the_disk(problem: String, place: &Place) -> String {
+    if !problem.contains("No space left on device") && !problem.contains("Disk quota exceeded") {
+        return problem;
+    }
+    format!(
+        "{problem}: the disk of the work directory \"{}\" is too small, work_directory can name another",
+        place.path().display()
+    )
 }

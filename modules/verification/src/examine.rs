@@ -5,8 +5,8 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use pg::{
-    BackupLabel, BackupLabelFile, ControlFile, ExpectedWal, LsnRange, MajorVersion, WalPageHeader,
-    WalSegmentName,
+    BackupLabel, BackupLabelFile, ControlFile, ExpectedWal, LsnRange, MajorVersion,
+    SystemIdentifier, WalPageHeader, WalSegmentName,
 };
 
 use crate::ledger::Found;
@@ -56,8 +56,10 @@ fn is_of_this_backup(material: &Material, data: &Path, label: &BackupLabel) -> R
             label.start_lsn, label.start_timeline
         ));
     }
-    // The control file is copied last, so it can be newer than the label, but never older.
+    // The control file is copied last, so it can be newer than the label, but never older. That of another database
+    // cluster says nothing of this label.
     if let Ok(control) = ControlFile::read(&data.join("global/pg_control"))
+        && expected_identifier(material).is_none_or(|id| id == control.system_identifier)
         && control.checkpoint < label.checkpoint_lsn
     {
         return Err(format!(
@@ -68,15 +70,22 @@ fn is_of_this_backup(material: &Material, data: &Path, label: &BackupLabel) -> R
     Ok(())
 }
 
+/// The database cluster that the backup says it is of. PostgreSQL's own list of files names it since 17.
+fn expected_identifier(material: &Material) -> Option<SystemIdentifier> {
+    let ours = material.ours.as_ref().map(|ours| ours.backup.manifest().system_identifier);
+    let theirs = material.manifest.as_ref().and_then(|manifest| manifest.system_identifier);
+    ours.or(theirs)
+}
+
 /// The control file: whole, of this database cluster, of this major version.
 pub(crate) fn control_file(material: &Material, data: &Path) -> Found {
     let control = match ControlFile::read(&data.join("global/pg_control")) {
         Ok(control) => control,
         Err(error) => return Found::failed(crate::chain(&error)),
     };
-    let ours = material.ours.as_ref().map(|ours| ours.backup.manifest().system_identifier);
-    let theirs = material.manifest.as_ref().and_then(|manifest| manifest.system_identifier);
-    if let Some(expected) = ours.or(theirs).filter(|id| *id != control.system_identifier) {
+    if let Some(expected) =
+        expected_identifier(material).filter(|id| *id != control.system_identifier)
+    {
         return Found::failed(format!(
             "the files are of another database cluster: the control file's system identifier is {}, the backup's is {expected}",
             control.system_identifier

@@ -53,6 +53,9 @@ pub(crate) struct Made {
 /// # Errors
 /// Why it could not be made, as a phrase; for [`Way::Auto`] only when even copying fails.
 pub(crate) fn make(from: &Directories, making: &Making<'_>) -> Result<Made, String> {
+    if let Some((oid, path)) = from.tablespaces.iter().find(|(_, path)| !path.is_dir()) {
+        return Err(format!("tablespace {oid} is not at \"{}\"", path.display()));
+    }
     let free_before = free(making.place.path());
     let (way, notes) = choose(from, making);
     let mut made = match way {

@@ -63,10 +63,15 @@ pub fn plan(demand: &Demand) -> Result<DrillPlan, VerificationError> {
     }
     let run_as = run_as(demand, &material)?;
     let server = match material.major {
-        Some(major) if demand.level > Level::Manifest => Some(programs(demand, major)?),
+        Some(major) if needs_programs(demand) => Some(programs(demand, major)?),
         _ => None,
     };
     Ok(DrillPlan { demand: demand.clone(), material, run_as, server })
+}
+
+/// Without a server only WAL is read by a program, and then one of the wrong version would blame the backup.
+pub(crate) fn needs_programs(demand: &Demand) -> bool {
+    demand.level > Level::Manifest || demand.bin_dir.is_some()
 }
 
 fn check_way(demand: &Demand, material: &Material) -> Result<(), VerificationError> {
@@ -140,13 +145,13 @@ fn run_as(demand: &Demand, material: &Material) -> Result<RunAs, VerificationErr
             named(name).ok_or_else(|| invalid(format!("\"{name}\" is no user of this host")))?,
         ),
         None if !us.is_root() => Some(RunAs { uid: us.as_raw(), gid: getegid().as_raw() }),
-        None => match &material.files {
-            Files::Directories(found) => {
-                let (uid, gid) = material::owner(&found.data)?;
-                Some(RunAs { uid, gid }).filter(|found| found.uid != 0)
-            }
-            Files::Tar(_) => None,
-        },
+        None => {
+            let (uid, gid) = material::owner(match &material.files {
+                Files::Directories(found) => &found.data,
+                Files::Tar(found) => &found.base.path,
+            })?;
+            Some(RunAs { uid, gid }).filter(|found| found.uid != 0)
+        }
     };
     let run_as = wanted.or_else(|| named("postgres")).ok_or_else(|| {
         invalid("the files belong to root and there is no user \"postgres\": name the user that the server is to run as".to_owned())

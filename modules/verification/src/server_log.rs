@@ -61,14 +61,29 @@ impl ServerLog {
     /// The lines that tell why it ended: of `FATAL` or worse with what belongs to them, else the last ones.
     pub(crate) fn last_words(&mut self) -> Vec<String> {
         self.look();
-        let grave = |line: &&String| {
+        let grave = |line: &String| {
             ["FATAL:", "PANIC:", "ERROR:", "DETAIL:", "HINT:", "WARNING:"]
                 .iter()
                 .any(|word| line.contains(word))
         };
-        let words: Vec<String> = self.lines.iter().filter(grave).cloned().collect();
+        // What comes just before mostly says why: which setting, which record of WAL.
+        let next = self.lines.iter().skip(1).map(Some).chain([None]);
+        let pairs = self.lines.iter().zip(next);
+        let words = pairs.filter(|(line, next)| grave(line) || next.is_some_and(grave));
+        let words: Vec<String> = words.map(|(line, _)| line.clone()).collect();
         let mut words = if words.is_empty() { self.lines.clone() } else { words };
         words.split_off(words.len().saturating_sub(LAST_WORDS))
+    }
+
+    /// What the server says of a setting that it does not take.
+    pub(crate) fn setting_refused(&self) -> Option<&str> {
+        let refused = [
+            "invalid value for parameter",
+            "unrecognized configuration parameter",
+            "outside the valid range for parameter",
+        ];
+        let is = |line: &&String| refused.iter().any(|words| line.contains(words));
+        self.lines.iter().find(is)?.split_once("LOG:").map(|(_, said)| said.trim())
     }
 
     /// The first line of this severity, without what stands before the severity.
@@ -153,7 +168,20 @@ mod tests {
         assert_eq!(told.last_commit.unwrap().to_rfc3339(), "2026-11-20T23:59:59.123456+00:00");
         assert!(!told.crash_recovery);
         assert_eq!(log.first("FATAL:"), Some("role \"x\" does not exist"));
-        assert_eq!(log.last_words().len(), 1);
+        // the line before it, and what went wrong
+        let words = log.last_words();
+        assert!(words[0].ends_with("ready to accept connections"), "{words:?}");
+        assert!(words[1].ends_with("role \"x\" does not exist") && words.len() == 2, "{words:?}");
+        assert_eq!(log.setting_refused(), None);
+    }
+
+    #[test]
+    fn the_setting_that_was_refused_is_told() {
+        let line = "2026-11-21 03:00:00.100 UTC [2] LOG:  invalid value for parameter \"work_mem\": \"much\"";
+        let mut log = ServerLog::new("/nonexistent/log".into());
+        log.lines.push(line.to_owned());
+        let told = "invalid value for parameter \"work_mem\": \"much\"";
+        assert_eq!(log.setting_refused(), Some(told));
     }
 
     #[test]

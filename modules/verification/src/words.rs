@@ -40,9 +40,15 @@ pub(crate) fn age(seconds: f64) -> String {
     }
 }
 
-/// `1 check`, `2 checks`, `1,200 bytes`.
+/// Before an `y` that stays one.
+const VOWELS: [char; 5] = ['a', 'e', 'i', 'o', 'u'];
+
+/// `1 check`, `2 checks`, `1,200 bytes`, `2 queries`, `2 days`.
 pub(crate) fn counted(count: u64, noun: &str) -> String {
-    format!("{} {noun}{}", thousands(count), if count == 1 { "" } else { "s" })
+    match noun.strip_suffix('y').filter(|stem| count != 1 && !stem.ends_with(VOWELS)) {
+        Some(stem) => format!("{} {stem}ies", thousands(count)),
+        None => format!("{} {noun}{}", thousands(count), if count == 1 { "" } else { "s" }),
+    }
 }
 
 /// A number with a comma between each three digits.
@@ -150,6 +156,9 @@ mod tests {
 
     #[test]
     fn numbers_and_sizes() {
+        let said = [(1, "query"), (2, "query"), (2, "day"), (0, "check"), (1200, "row")]
+            .map(|(count, noun)| counted(count, noun));
+        assert_eq!(said, ["1 query", "2 queries", "2 days", "0 checks", "1,200 rows"]);
         assert_eq!([0, 999, 1000, 1_234_567].map(thousands), ["0", "999", "1,000", "1,234,567"]);
         assert_eq!(
             [1, 1023, 1024, 1_048_575, 2_147_483_648, u64::MAX].map(bytes),

@@ -1,14 +1,26 @@
 //! What the manifest has and no archive had.
 
 use std::collections::BTreeMap;
+use std::io::Read;
+use std::path::Path;
+
+use pg::{MajorVersion, TablespaceMapFile};
 
 use super::one::Outcome;
-use crate::files::{is_ignored, tablespace_of};
+use crate::files::{is_ignored, open_regular, tablespace_of};
 use crate::{Manifest, Problem};
+
+/// A line of at most 1 kB for each tablespace.
+const MAP_LIMIT: u64 = 16 << 20;
 
 /// Archives that broke off or are not there, and files that are missing. Files that are missing because their archive
 /// is not whole are counted with it: a list of all of them would bury the reason.
-pub(super) fn problems(outcomes: &[Outcome], manifest: Option<&Manifest>) -> Vec<Problem> {
+/// `data` is where the archive of the data directory was unpacked to.
+pub(super) fn problems(
+    outcomes: &[Outcome],
+    manifest: Option<&Manifest>,
+    data: &Path,
+) -> Vec<Problem> {
     let mut problems = Vec::new();
     let mut lost = BTreeMap::<u32, u64>::new();
     let mut lost_with: Vec<u64> = vec![0; outcomes.len()];
@@ -33,9 +45,10 @@ pub(super) fn problems(outcomes: &[Outcome], manifest: Option<&Manifest>) -> Vec
             (None, None) => problems.push(Problem::Missing { path: path.clone() }),
         }
     }
-    for oid in outcomes.iter().flat_map(|outcome| &outcome.links) {
-        if of(Some(*oid)).is_none() {
-            lost.entry(*oid).or_default();
+    let linked = outcomes.iter().flat_map(|outcome| &outcome.links).copied();
+    for oid in linked.chain(mapped(data)) {
+        if of(Some(oid)).is_none() {
+            lost.entry(oid).or_default();
         }
     }
     let lost = lost.into_iter().map(|(oid, missing)| Problem::ArchiveMissing { oid, missing });
@@ -52,4 +65,20 @@ pub(super) fn problems(outcomes: &[Outcome], manifest: Option<&Manifest>) -> Vec
         }
     }
     problems
+}
+
+/// The tablespaces of `tablespace_map`. `pg_basebackup` has the server write that file into the archive instead of links,
+/// which recovery is to make by it.
+fn mapped(data: &Path) -> Vec<u32> {
+    let read = |name: &str| {
+        let (file, _) = open_regular(&data.join(name)).ok()?;
+        let mut bytes = vec![];
+        file.take(MAP_LIMIT).read_to_end(&mut bytes).ok()?;
+        Some(bytes)
+    };
+    let major = read("PG_VERSION")
+        .and_then(|text| String::from_utf8(text).ok()?.trim().parse::<MajorVersion>().ok());
+    let map = read("tablespace_map").map(TablespaceMapFile::new);
+    let Some((map, major)) = map.zip(major) else { return vec![] };
+    map.parse(major).map_or_else(|_| vec![], |all| all.into_iter().map(|(oid, _)| oid).collect())
 }

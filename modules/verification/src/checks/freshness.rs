@@ -22,9 +22,9 @@ pub struct FreshnessQuery {
     pub query: String,
 }
 
-/// Compares the age of the newest data with `limit`. The newest is what is `known` without asking (a time, and what it is:
-/// "the last commit is"), or what one of the queries returns, whichever is later: a database that nobody wrote to for a day has an old last commit, one that
-/// only a job writes to has a young one.
+/// Compares the age of the newest data with `limit`. With queries, what each of them returns must be young enough, and the
+/// oldest is told: a commit of whatever kind, such as one of autovacuum, says nothing of the tables that the user named.
+/// Without, it is what is `known` without asking (a time, and what it is: "the last commit is").
 pub(crate) fn max_age(
     connect: &Connect,
     known: Option<(DateTime<Utc>, &str)>,
@@ -33,13 +33,14 @@ pub(crate) fn max_age(
     limit: Option<Duration>,
 ) -> Check {
     let mut work = Work::begin("max_age");
-    let mut newest = known.map(|(time, said)| (time, said.to_owned()));
+    let known = known.filter(|_| freshness.is_empty());
+    let mut oldest = known.map(|(time, said)| (time, said.to_owned()));
     for query in freshness {
         match ask(connect, query) {
             Err(told) => work.details.push(format!("in database \"{}\": {told}", query.database)),
             Ok((time, said)) => {
-                if newest.as_ref().is_none_or(|(newest, _)| *newest < time) {
-                    newest = Some((time, said));
+                if oldest.as_ref().is_none_or(|(oldest, _)| time < *oldest) {
+                    oldest = Some((time, said));
                 }
             }
         }
@@ -48,7 +49,7 @@ pub(crate) fn max_age(
         let text = "a query for the newest data does not return a time";
         return work.end(Outcome::Failed, text.into());
     }
-    judge(work, newest, now, limit)
+    judge(work, oldest, now, limit)
 }
 
 fn judge(

@@ -4,7 +4,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileTypeExt;
 use std::path::PathBuf;
 
-use pg::{Endpoint, Login, LoginOptions, Server};
+use pg::{Endpoint, Login, LoginOptions, Server, ServerError};
 
 use super::server::Running;
 
@@ -15,7 +15,7 @@ pub(super) fn connect(
     running: &Running,
     user: &str,
     database: &str,
-) -> Result<Server, pg::ServerError> {
+) -> Result<Server, ServerError> {
     let held = PathBuf::from(format!("/proc/self/fd/{}", running.directory.as_raw_fd()));
     let found = std::fs::symlink_metadata(held.join(".s.PGSQL.5432"));
     let is_socket = found.is_ok_and(|found| found.file_type().is_socket());
@@ -30,7 +30,14 @@ pub(super) fn connect(
     let mut login = Login::resolve(options, &|_| None)?;
     login.endpoint = Endpoint::Socket(directory);
     login.connect_timeout = 30;
-    let mut server = Server::connect(&login, "backstay backup_verify")?;
+    let connected = Server::connect(&login, "backstay backup_verify");
+    let mut server = connected.map_err(|error| match error {
+        // The path through which it is reached says nothing to anybody.
+        ServerError::Connect { user, source, .. } => {
+            ServerError::Connect { server: "the sandbox's server".to_owned(), user, source }
+        }
+        other => other,
+    })?;
     server.must_serve(&running.inside.data)?;
     Ok(server)
 }

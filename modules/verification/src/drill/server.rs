@@ -11,7 +11,7 @@ use pg::ControlFile;
 use sandbox::{Answered, Answers, Place, Sandbox, SandboxError, ServerState};
 
 use super::guard::guarded;
-use super::{Drill, Kept};
+use super::{Drill, Kept, naming_the_disk};
 use crate::VerificationError;
 use crate::clone::Inside;
 use crate::ledger::Found;
@@ -89,6 +89,10 @@ impl Drill<'_> {
         let mut running = match self.prepare(place, made, &control, installed) {
             Ok(running) => running,
             Err(VerificationError::Sandbox(error @ SandboxError::Inside { .. })) => {
+                return self.cannot_recover(naming_the_disk(crate::chain(&error), place));
+            }
+            // The label is damaged, which its own check has found too.
+            Err(VerificationError::Repository(error)) => {
                 return self.cannot_recover(crate::chain(&error));
             }
             Err(error) => return Err(error),
@@ -96,7 +100,7 @@ impl Drill<'_> {
         self.ledger.note_phase("prepare", begin);
         let (stopped, watch) = (self.ledger.stopped.clone(), self.watch);
         guarded(running.sandbox.pid(), watch, &stopped, || {
-            if self.check_recovery(&mut running) == Outcome::Ok {
+            if self.check_recovery(&mut running, place) == Outcome::Ok {
                 self.ask(&mut running);
             }
         });
@@ -119,10 +123,11 @@ impl Drill<'_> {
         Ok(())
     }
 
-    fn check_recovery(&mut self, running: &mut Running) -> Outcome {
+    fn check_recovery(&mut self, running: &mut Running, place: &Place) -> Outcome {
         let started = Utc::now();
         let begin = self.ledger.elapsed();
-        let found = self.recover_to_the_end(running);
+        let mut found = self.recover_to_the_end(running);
+        found.message = naming_the_disk(found.message, place);
         let seconds = self.ledger.note_phase("recover", begin);
         self.note_times(running, started, seconds);
         let outcome = found.outcome;
@@ -149,9 +154,9 @@ impl Drill<'_> {
     /// "Ready to accept connections" alone is said by a wrong restore too.
     fn judge_recovery(&mut self, running: &mut Running) -> Found {
         let told = running.log.told.clone();
-        let Some((_, at)) = told.consistent else {
+        let Some((_, at)) = told.consistent.filter(|_| !told.crash_recovery) else {
             return Found::failed(
-                "the server started without reaching a consistent recovery state: it recovered as after a crash, so it has seen no backup_label, and its data may be damaged",
+                "the server recovered as after a crash, so it has seen no backup_label: it began at the wrong place in WAL, and its data may be damaged",
             );
         };
         let control = running.sandbox.read(&running.inside.control_file(), 8192);
@@ -232,6 +237,9 @@ fn died(log: &mut ServerLog, status: i32, answered: &Answered) -> Found {
     let words = log.last_words();
     let said = ["PANIC:", "FATAL:"].iter().find_map(|severity| log.first(severity));
     let mut message = match said {
+        Some(said) if said.ends_with("contains errors") => {
+            format!("the server ended: {}", log.setting_refused().unwrap_or(said))
+        }
         Some(said) => format!("the server ended: {said}"),
         None => format!("the server ended with status {status}"),
     };

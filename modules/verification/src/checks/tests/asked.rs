@@ -205,3 +205,22 @@ fn the_newest_data_counts() {
         );
     }
 }
+
+#[test]
+fn every_query_for_the_newest_data_must_be_satisfied() {
+    let server = Real::builder().major(15).start();
+    server.execute("alter database postgres set timezone to 'Asia/Kolkata'");
+    let connect = |database: &str| login(&server, database);
+    let fresh = |text: &str| FreshnessQuery { database: "postgres".into(), query: text.into() };
+    let now = "2026-11-21T12:00:00Z".parse::<DateTime<Utc>>().unwrap();
+    let day = Some(Duration::from_secs(86_400));
+    let (newer, older) =
+        (fresh("select timestamptz '2026-11-21 11:00+00'"), fresh("select timestamp '2026-11-18'"));
+    let young = Some((now, "the last commit is"));
+    assert_failed(
+        &max_age(&connect, young, &[newer, older], now, day),
+        "the newest data in database \"postgres\" is 2026-11-18 00:00:00 without a time zone, in Asia/Kolkata, of \
+         2026-11-17T18:30:00Z, 3 d 17 h old, more than the 1 d allowed",
+        &[],
+    );
+}
