@@ -118,9 +118,11 @@ fn executable_in(path: &Path) -> Option<PathBuf> {
 }
 
 fn target_directory() -> PathBuf {
-    // this executable is <target>/<profile>/deps/<name>
-    let here = std::env::current_exe().expect("the path of the test executable");
-    here.ancestors().nth(3).expect("the test executable lies in the target directory").to_path_buf()
+    // a test is <target>/<profile>/deps/<name>, the demo <target>/<profile>/<name>
+    let here = std::env::current_exe().expect("the path of this executable");
+    let above = here.ancestors().skip(1).find(|path| !path.ends_with("deps"));
+    let target = above.and_then(Path::parent);
+    target.expect("this executable lies in the target directory").to_path_buf()
 }
 
 fn run_id() -> String {

@@ -1,6 +1,8 @@
 //! A base backup and drills of it: what they leave behind, and what can be seen from inside of them.
 
+use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -252,4 +254,62 @@ pub fn shell(script: &str) -> String {
          copy said from program $p$ {{ sh -c '{script}' 2>&1 || true; }} | base64 -w0; echo $p$; \
          select convert_from(decode(string_agg(t, ''), 'base64'), 'UTF8') from said"
     )
+}
+
+/// Whom drills are held as: root, where there is one, and the user of servers.
+#[must_use]
+pub fn users() -> Vec<User> {
+    let mut users = vec![User::current(), User::of_servers()];
+    users.dedup_by(|a, b| a.uid == b.uid);
+    users
+}
+
+/// Everything below these directories: kind, owner, size, times of content and of change, and the content's sum.
+///
+/// # Panics
+///
+/// When something cannot be read.
+#[track_caller]
+#[must_use]
+pub fn fingerprint(roots: &[&Path]) -> BTreeMap<PathBuf, String> {
+    let mut all = BTreeMap::new();
+    let mut open: Vec<PathBuf> = roots.iter().map(|path| path.to_path_buf()).collect();
+    while let Some(path) = open.pop() {
+        let found = fs::symlink_metadata(&path).expect("it is there");
+        let mut text = format!(
+            "{:o} {}:{} {} {}.{} {}.{}",
+            found.mode(),
+            found.uid(),
+            found.gid(),
+            found.size(),
+            found.mtime(),
+            found.mtime_nsec(),
+            found.ctime(),
+            found.ctime_nsec()
+        );
+        if found.is_dir() {
+            open.extend(fs::read_dir(&path).expect("it can be read").flatten().map(|e| e.path()));
+        } else if found.is_file() {
+            let bytes = fs::read(&path).expect("it can be read");
+            let sum = bytes.iter().fold(7u64, |sum, b| sum.wrapping_mul(31) + u64::from(*b));
+            text.push_str(&format!(" {sum}"));
+        }
+        all.insert(path, text);
+    }
+    all
+}
+
+/// Everything is still as it was.
+///
+/// # Panics
+///
+/// When something is not.
+#[track_caller]
+pub fn assert_same(before: &BTreeMap<PathBuf, String>, after: &BTreeMap<PathBuf, String>) {
+    let changed: Vec<_> = before
+        .iter()
+        .filter(|(path, text)| after.get(*path) != Some(text))
+        .chain(after.iter().filter(|(path, _)| !before.contains_key(*path)))
+        .collect();
+    assert!(changed.is_empty(), "changed: {changed:#?}");
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use backstay_tests::command::{descendants, signal, tied};
-use backstay_tests::drills::{shell, traces, wait_until_gone};
+use backstay_tests::drills::{shell, traces, users, wait_until_gone};
 use backstay_tests::need::{can_run, program, root};
 use backstay_tests::place::User;
 use backstay_tests::scene::Asked;
@@ -21,13 +21,6 @@ fn drills(major: u32) -> Drills {
     let server = Server::builder().major(major).start();
     server.execute("create table t as select g, repeat('x', 200) from generate_series(1, 2000) g");
     Drills::of(server, &["-X", "stream"])
-}
-
-/// Whom drills are held as: root, where there is one, and the user of servers.
-fn users() -> Vec<User> {
-    let mut users = vec![User::current(), User::of_servers()];
-    users.dedup_by(|a, b| a.uid == b.uid);
-    users
 }
 
 /// The command lines of the processes below one.

@@ -1,6 +1,5 @@
 //! Checks that need no server: the label, the control file, WAL.
 
-use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
@@ -232,7 +231,7 @@ fn judge(
 
 fn header_problem(path: &Path, name: &str, expected: &ExpectedWal) -> Option<String> {
     let mut beginning = [0; WalPageHeader::LENGTH];
-    let read = File::open(path).and_then(|file| {
+    let read = material::open_regular(path).and_then(|file| {
         file.read_exact_at(&mut beginning, 0)?;
         file.metadata()
     });

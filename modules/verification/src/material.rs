@@ -1,13 +1,14 @@
 //! What there is of a backup, wherever it comes from.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::io::Read;
-use std::os::unix::fs::MetadataExt;
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use basebackup::{Format, Manifest, TarBackup};
 use chrono::{DateTime, Utc};
+use nix::fcntl::OFlag;
 use pg::{BackupLabelFile, MajorVersion};
 use repository::{BackupFolder, CompleteBackup, FileEntry};
 use snapshot::{Role, SnapshotRecord};
@@ -267,7 +268,8 @@ fn unknown(kind: SubjectKind, path: &Path) -> Subject {
 
 /// What the files of a data directory tell of the backup; what cannot be read is found out again by the checks.
 pub(crate) fn learn(material: &mut Material, data: &Path) {
-    let version = fs::read_to_string(data.join("PG_VERSION")).ok();
+    let version = read_small(&data.join("PG_VERSION")).ok();
+    let version = version.and_then(|bytes| String::from_utf8(bytes).ok());
     material.major = version.as_deref().and_then(|text| text.trim().parse().ok());
     let subject = &mut material.subject;
     subject.server_version = version.map(|text| text.trim().to_owned());
@@ -287,10 +289,24 @@ pub(crate) fn learn(material: &mut Material, data: &Path) {
 
 /// The label in a data directory, if there is one.
 pub(crate) fn read_label(data: &Path) -> Option<Vec<u8>> {
-    let file = fs::File::open(data.join("backup_label")).ok()?;
+    read_small(&data.join("backup_label")).ok()
+}
+
+/// The beginning of a small file.
+fn read_small(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = vec![];
-    file.take(LABEL_LIMIT).read_to_end(&mut bytes).ok()?;
-    Some(bytes)
+    open_regular(path)?.take(LABEL_LIMIT).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// Opens a file of a backup, which somebody else may have written: no link is followed, no pipe waited for.
+pub(crate) fn open_regular(path: &Path) -> io::Result<File> {
+    let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
+    let file = File::options().read(true).custom_flags(flags.bits()).open(path)?;
+    if file.metadata()?.is_file() {
+        return Ok(file);
+    }
+    Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"))
 }
 
 /// The tablespaces that the links of a plain backup lead to.

@@ -11,7 +11,7 @@ use snapshot::{Choice, CopyOptions, EntryKind, Reflink, Select};
 
 use crate::Level;
 use crate::clone::{DATA_INSIDE, TABLESPACES_INSIDE};
-use crate::material::Directories;
+use crate::material::{Directories, open_regular};
 use crate::report::Materialized;
 use crate::request::Way;
 use crate::words::counted;
@@ -197,7 +197,7 @@ fn first_file(directory: &Path) -> Option<PathBuf> {
 pub(crate) fn can_clone(file: &Path, directory: &Path) -> std::io::Result<()> {
     let probe = directory.join(format!("clone-probe-{}", std::process::id()));
     let cloned =
-        File::open(file).and_then(|original| Ok(ioctl_ficlone(File::create(&probe)?, original)?));
+        open_regular(file).and_then(|original| Ok(ioctl_ficlone(File::create(&probe)?, original)?));
     let _ = fs::remove_file(&probe);
     cloned
 }
