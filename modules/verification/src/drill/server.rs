@@ -183,7 +183,13 @@ impl Drill<'_> {
             }
             Ok(end) => end,
             Err(problem) => {
-                return Found::failed(format!("the server could not be asked: {problem}"));
+                let role = format!("role \"{}\" does not exist", self.plan.demand.login_user);
+                let way_out = if problem.contains(&role) {
+                    ": name a superuser of this database cluster with the option superuser"
+                } else {
+                    ""
+                };
+                return Found::failed(format!("the server could not be asked: {problem}{way_out}"));
             }
         };
         let replayed = end.replay_lsn;
