@@ -11,7 +11,8 @@ use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
 use crate::backup::task;
-use crate::command::{run, signal, tied};
+use crate::basebackup::BaseBackup;
+use crate::command::{run, signal};
 use crate::place::{Place, User};
 use crate::scene::{Asked, Reply, merged, request};
 use crate::server::Server;
@@ -24,6 +25,7 @@ const SOON: Duration = Duration::from_secs(20);
 pub struct Drills {
     /// The server that the backup is of.
     pub server: Server,
+    backup: BaseBackup,
     place: Place,
 }
 
@@ -31,24 +33,14 @@ impl Drills {
     /// Takes a base backup of the server, with these arguments of `pg_basebackup`; the server runs on.
     #[must_use]
     pub fn of(server: Server, arguments: &[&str]) -> Self {
-        let place = Place::new();
-        server.user().make_directory(&place.join("b"));
-        let mut take = tied(server.bin().join("pg_basebackup"), server.user());
-        take.arg("-D").arg(place.join("b/backup")).args(["-c", "fast", "--no-sync"]);
-        take.args(["-U", "postgres", "-p", &server.port().to_string(), "-h"]);
-        take.arg(server.socket_directory()).args(arguments);
-        for (number, old) in server.tablespaces().iter().enumerate() {
-            let new = place.join(&format!("b/ts{}", number + 1));
-            take.arg(format!("--tablespace-mapping={}={}", old.display(), new.display()));
-        }
-        run(&mut take);
-        Self { server, place }
+        let backup = BaseBackup::of(&server, arguments);
+        Self { server, backup, place: Place::new() }
     }
 
     /// The backup's directory.
     #[must_use]
     pub fn backup(&self) -> PathBuf {
-        self.place.join("b/backup")
+        self.backup.path().to_path_buf()
     }
 
     /// A directory that is nobody's but the test's.

@@ -211,7 +211,7 @@ fn checksum(
             format!("checksum algorithm \"{name}\" is not known"),
         ));
     };
-    match from_hex(digits).and_then(|bytes| Sum::new(algorithm, bytes)) {
+    match Sum::from_hex(algorithm, digits) {
         Some(sum) => Ok(Some(sum)),
         None => {
             Err(BasebackupError::entry(path, format!("\"{digits}\" is no {algorithm} checksum")))

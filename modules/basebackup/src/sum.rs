@@ -73,6 +73,12 @@ impl Sum {
         (bytes.len() == algorithm.length()).then_some(Self { algorithm, bytes })
     }
 
+    /// The checksum that these hexadecimal digits stand for; none when they are something else, or not so many.
+    #[must_use]
+    pub fn from_hex(algorithm: Algorithm, digits: &str) -> Option<Self> {
+        from_hex(digits).and_then(|bytes| Self::new(algorithm, bytes))
+    }
+
     /// How it was computed.
     #[must_use]
     pub fn algorithm(&self) -> Algorithm {
@@ -178,6 +184,9 @@ mod tests {
     #[test]
     fn hexadecimal_digits() {
         assert_eq!(from_hex("00fFa9"), Some(vec![0, 255, 0xA9]));
+        assert_eq!(from_hex("00ff1a"), Some(vec![0, 255, 26]));
+        assert_eq!(from_hex("0"), None);
+        assert_eq!(from_hex("0g"), None);
         assert_eq!(from_hex(""), Some(Vec::new()));
         for wrong in ["0", "000", "0g", "+1", "é"] {
             assert_eq!(from_hex(wrong), None, "{wrong}");

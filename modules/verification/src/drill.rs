@@ -60,7 +60,6 @@ pub(crate) struct Drill<'a> {
     pub(crate) kept: Option<Kept>,
     /// What the self-test has damaged.
     damaged: Option<String>,
-    unpacked: bool,
 }
 
 /// Holds the drill. `watch` is asked several times a second whether to go on.
@@ -85,7 +84,6 @@ pub fn hold(plan: DrillPlan, watch: &Watch<'_>) -> Result<Held, VerificationErro
         log: Vec::new(),
         kept: None,
         damaged: None,
-        unpacked: false,
     };
     if let Files::Directories(directories) = drill.plan.material.files.clone() {
         drill.examine(&directories, true);
@@ -103,7 +101,7 @@ pub fn hold(plan: DrillPlan, watch: &Watch<'_>) -> Result<Held, VerificationErro
             _ => Ok(()),
         }
     });
-    let materialized = made.map(|made| made.describe(place.path(), drill.unpacked));
+    let materialized = made.map(|made| made.describe(place.path(), drill.is_tar()));
     let begin = drill.ledger.elapsed();
     if drill.kept.is_some() {
         place.leave();
@@ -161,7 +159,7 @@ impl Drill<'_> {
         self.ledger.note_phase("materialise", begin);
         match made {
             Ok(made) => {
-                if self.unpacked {
+                if self.is_tar() {
                     self.look_inside(&made)?;
                 }
                 Ok(Some(made))
@@ -169,14 +167,14 @@ impl Drill<'_> {
             Err(problem) => {
                 let problem = naming_the_disk(problem, place);
                 let found = Found::failed(format!("the copy could not be made: {problem}"));
-                let name = if self.unpacked_input() { "files" } else { "recovery" };
+                let name = if self.is_tar() { "files" } else { "recovery" };
                 self.ledger.check(name, || found);
                 Ok(None)
             }
         }
     }
 
-    fn unpacked_input(&self) -> bool {
+    fn is_tar(&self) -> bool {
         matches!(self.plan.material.files, Files::Tar(_))
     }
 
@@ -189,7 +187,6 @@ impl Drill<'_> {
         let unpacked = files::unpack(tar, manifest, &copy, owner, &stop)?;
         let found = files::unpacked(&self.plan.material, &unpacked);
         self.ledger.check("files", || found);
-        self.unpacked = true;
         let tablespaces =
             tar.tablespaces.keys().map(|oid| (*oid, copy.join(format!("tablespace{oid}"))));
         let mut made = Made::at(copy.join("data"), tablespaces.collect());

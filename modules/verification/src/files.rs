@@ -116,7 +116,7 @@ fn our_list(ours: &Ours) -> Result<Manifest, String> {
                 }
             },
         };
-        let checksum = from_hex(&file.sha256).and_then(|sum| Sum::new(Algorithm::Sha256, sum));
+        let checksum = Sum::from_hex(Algorithm::Sha256, &file.sha256);
         let checksum = Some(
             checksum
                 .ok_or_else(|| format!("\"files.json\" has no SHA-256 of \"{}\"", file.path))?,
@@ -130,25 +130,4 @@ fn our_list(ours: &Ours) -> Result<Manifest, String> {
         files,
         wal_ranges: Vec::new(),
     })
-}
-
-fn from_hex(text: &str) -> Option<Vec<u8>> {
-    let digits: Vec<u32> = text.chars().map(|c| c.to_digit(16)).collect::<Option<_>>()?;
-    let byte = |pair: &[u32]| match pair {
-        [high, low] => u8::try_from(high * 16 + low).ok(),
-        _ => None,
-    };
-    digits.chunks(2).map(byte).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn digits_become_bytes() {
-        assert_eq!(from_hex("00ff1a"), Some(vec![0, 255, 26]));
-        assert_eq!(from_hex("0"), None);
-        assert_eq!(from_hex("0g"), None);
-    }
 }

@@ -82,7 +82,7 @@ impl Work {
 }
 
 /// The databases that can be connected to, in a server's own order.
-fn connectable(connect: &Connect) -> Result<Vec<String>, ServerError> {
+pub(crate) fn connectable(connect: &Connect) -> Result<Vec<String>, ServerError> {
     let all = connect(FIRST)?.databases()?;
     Ok(all
         .into_iter()

@@ -118,11 +118,7 @@ impl Drill<'_> {
     }
 
     fn run_programs(&mut self, running: &mut Running) {
-        let databases = self
-            .connect(running, "postgres")
-            .and_then(|mut server| server.databases())
-            .map(|all| all.into_iter().filter(|one| one.accepts_connections && !one.invalid))
-            .map(|open| open.map(|one| one.name).collect::<Vec<_>>());
+        let databases = checks::connectable(&|database| self.connect(running, database));
         let has_amcheck = self.plan.material.major.is_none_or(|major| major.has_amcheck_program());
         let Self { plan, ledger, watch, .. } = self;
         let mut programs = running.programs(&plan.demand, *watch);
@@ -220,15 +216,13 @@ impl Drill<'_> {
 
     fn find_victim(&self, running: &Running) -> Result<(String, String), String> {
         let words = |error: ServerError| crate::chain(&error);
-        let databases = self
-            .connect(running, "postgres")
-            .and_then(|mut server| server.databases())
-            .map_err(words)?;
+        let connect = |database: &str| self.connect(running, database);
+        let databases = checks::connectable(&connect).map_err(words)?;
         let mut spare = None;
-        for database in databases.iter().filter(|one| one.accepts_connections && !one.invalid) {
-            let mut server = self.connect(running, &database.name).map_err(words)?;
+        for database in databases {
+            let mut server = connect(&database).map_err(words)?;
             if let Some(found) = server.largest_table().map_err(words)? {
-                let named = (format!("{}.{}", database.name, found.name), found.path);
+                let named = (format!("{database}.{}", found.name), found.path);
                 if found.of_users {
                     return Ok(named);
                 }
